@@ -1,0 +1,1 @@
+"""One file per way of laying out a folder of images."""

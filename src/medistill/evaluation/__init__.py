@@ -1,0 +1,1 @@
+"""Deployed networks to numbers."""

@@ -1,0 +1,1 @@
+"""Tensors to scalars; no model, device or logger in here."""

@@ -1,0 +1,1 @@
+"""What a verb does: a recipe and a folder in, a folder out."""
