@@ -1,0 +1,5 @@
+"""`python -m medistill` is `medistill`."""
+
+from medistill.cli.main import main
+
+main()
