@@ -1,0 +1,151 @@
+"""A network on disk, from which it is built again without a recipe: tensors and a JSON file."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from medistill.errors import UserError
+from medistill.models.backbones.base import BackboneSpec, build_backbone
+from medistill.models.networks import Encoder, Student
+
+FORMAT = 1
+_TENSORS, _CONFIG = "model.safetensors", "config.json"
+
+
+def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and `config.json`, each whole or not at all.
+
+    Args:
+        student: What is deployed; its backbone and normalisation go into the config.
+        folder: Made if need be.
+        config: `task`, `classes` (names), `size`, and what else readers may want; plain values.
+    """
+    encoder = student.encoder
+    document = {
+        **config,
+        "format": FORMAT,
+        "backbone": {"name": encoder.backbone.spec.name, "options": encoder.backbone.spec.options},
+        "mean": list(encoder.mean),
+        "std": list(encoder.std),
+        "size": encoder.size or config["size"],
+    }
+    if len(config["classes"]) != student.head.out_features:
+        raise ValueError(f"{student.head.out_features} logits for {len(config['classes'])} classes")
+    folder.mkdir(parents=True, exist_ok=True)
+    # Cloned, because safetensors refuses tensors that share memory.
+    state = {n: t.detach().cpu().clone().contiguous() for n, t in student.state_dict().items()}
+    partial = folder / f"{_TENSORS}.partial"
+    save_file(state, partial, metadata={"format": "pt"})
+    partial.replace(folder / _TENSORS)
+    partial = folder / f"{_CONFIG}.partial"
+    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / _CONFIG)
+
+
+def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
+    """The network in a folder, ready for use (`eval`), and its config.
+
+    Raises:
+        UserError: The folder holds no network, or one that this version does not know.
+    """
+    config = read_config(folder)
+    spec = _spec(config)
+    encoder = Encoder(
+        build_backbone(spec.name, spec.options),
+        mean=config["mean"],
+        std=config["std"],
+        size=config["size"],
+    )
+    student = Student(encoder, len(config["classes"]))
+    try:
+        student.load_state_dict(_read_tensors(folder))
+    except RuntimeError as error:
+        raise UserError(f"{folder}: its tensors are not those of {spec.name}.") from error
+    return student.eval(), config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a deployed network; see `load_deployed` for the errors."""
+    path = folder / _CONFIG
+    if not path.is_file():
+        raise UserError(f"No deployed network at {folder} (looked for {path.resolve()}).")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON; export the run again.") from error
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"{path} has format {config.get('format')!r}, but this medistill reads {FORMAT}."
+        )
+    return config
+
+
+def load_start(encoder: Encoder, run: Path, task: str | None = None) -> dict[str, Any]:
+    """Start an encoder from the network that another run deployed, with its normalisation.
+
+    Args:
+        encoder: Changed in place, all or nothing.
+        run: Folder of the run, or of one deployed network.
+        task: Which of the run's networks; may be left out where there is one.
+
+    Returns:
+        The config of the network that was taken.
+
+    Raises:
+        UserError: No such network, or one with another backbone.
+    """
+    folder = find_deployed(run, task)
+    config = read_config(folder)
+    theirs, ours = _spec(config), encoder.backbone.spec
+    if theirs != ours:
+        raise UserError(f"start: {run} holds {_told(theirs)}, but the student is {_told(ours)}.")
+    prefix = "encoder."
+    state = {n.removeprefix(prefix): t for n, t in _read_tensors(folder).items() if prefix in n}
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"start: the tensors in {folder} are not those of {ours.name}.") from error
+    encoder.normalise_by(config["mean"], config["std"])
+    return config
+
+
+def find_deployed(run: Path, task: str | None = None) -> Path:
+    """The folder of one deployed network of a run; `run` may be that folder itself.
+
+    Raises:
+        UserError: There is none, none of that name, or several and no name.
+    """
+    if (run / _CONFIG).is_file():
+        return run
+    tasks = sorted(path.parent.name for path in (run / "deployed").glob(f"*/{_CONFIG}"))
+    if not tasks:
+        raise UserError(f"No deployed network in {run} (looked in {(run / 'deployed').resolve()}).")
+    if task is None and len(tasks) == 1:
+        task = tasks[0]
+    if task not in tasks:
+        asked = "name one of its tasks" if task is None else f"it has no task {task!r}"
+        raise UserError(f"{run}: {asked}; it holds {', '.join(tasks)}.")
+    return run / "deployed" / task
+
+
+def _spec(config: Mapping[str, Any]) -> BackboneSpec:
+    return BackboneSpec(config["backbone"]["name"], config["backbone"]["options"])
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    path = folder / _TENSORS
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is missing or damaged ({error}); export the run again.") from error
+    return tensors
+
+
+def _told(spec: BackboneSpec) -> str:
+    options = ", ".join(f"{name}: {value}" for name, value in spec.options.items())
+    return f"{spec.name} {{{options}}}" if options else spec.name
