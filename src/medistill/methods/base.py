@@ -1,0 +1,55 @@
+"""What all methods have in common."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from medistill.types import Batch
+
+
+class Method(nn.Module, ABC):
+    """What is trained, with which losses, and what is left of it once trained.
+
+    A subclass lives alone in the file of its name. Its positional parameters are collaborators,
+    among `student`, `teacher` and `tasks`; its keyword-only ones are the settings of a recipe. A
+    method that does not take `tasks` trains one task.
+
+    Attributes:
+        aliases: Other names by which a recipe may call the method.
+        paper: Where it was published: authors, title, venue and year.
+    """
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str]
+
+    @abstractmethod
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted; training minimises their sum.
+
+        Args:
+            batch: Samples of any of the tasks.
+            progress: Share of the training behind us, in [0, 1]: all a method knows of the loop.
+        """
+
+    @abstractmethod
+    def deploy(self) -> dict[str, nn.Module]:
+        """Plain networks to evaluate and export, by task; nothing else of the method is left.
+
+        The one network of a method that does not take `tasks` is called "all".
+        """
+
+    def backward(self, losses: dict[str, Tensor]) -> None:
+        """Fill the gradients; gradient surgery overrides this."""
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+
+
+def faded(progress: float, last: float) -> float:
+    """Weight that falls linearly from 1 at the beginning to `last` at the end of the training.
+
+    Args:
+        progress: Share of the training behind us, in [0, 1].
+        last: Share of the weight that is left at the end: 0 in RD, 1 for no fading at all.
+    """
+    return 1 - (1 - last) * progress

@@ -1,0 +1,94 @@
+"""Reprogramming Distillation (RD)."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from medistill.losses.collective import whole_batch
+from medistill.losses.divergence import softened_kl
+from medistill.losses.similarity import linear_cka, unbiased_linear_cka
+from medistill.losses.supervised import cross_entropy
+from medistill.methods._settings import (
+    PAPER_WEIGHTS,
+    TWO_BLOCKS,
+    Reprogramming,
+    Temperature,
+    Weights,
+)
+from medistill.methods.base import Method, faded
+from medistill.models.networks import Student
+from medistill.models.teachers import Teacher
+from medistill.types import Batch
+
+SIMILARITIES = {"biased": linear_cka, "unbiased": unbiased_linear_cka}
+
+
+class ReprogrammingDistillation(Method):
+    """Student trained beside a reprogrammed teacher, both judged by one shared classifier.
+
+    The paper's formulas are lost in its public text; this is the reading of `methods.md` §1.2.
+
+    Args:
+        student: Network to train and deploy; its head judges the reprogrammed teacher as well.
+        teacher: Frozen; gives feature maps or pooled vectors.
+        temperature: Softens the predictions that the student imitates.
+        weights: Weights of the terms; the two alignments fade along the training.
+        detached: Terms that teach the student alone; the others also draw the reprogrammed
+            features towards what the student can follow.
+        estimator: Of CKA. The paper's is biased: above 0.9 for unrelated features, see `losses`.
+        reprogramming: The network φ between the teacher and the shared classifier.
+    """
+
+    aliases: ClassVar[tuple[str, ...]] = ("rd",)
+    paper: ClassVar[str] = (
+        "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024"
+    )
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: Teacher,
+        *,
+        temperature: Temperature = 4.0,
+        weights: Weights = PAPER_WEIGHTS,
+        detached: tuple[Literal["logits", "geometry"], ...] = ("logits",),
+        estimator: Literal["biased", "unbiased"] = "biased",
+        reprogramming: Reprogramming = TWO_BLOCKS,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self.temperature = temperature
+        self.weights = weights
+        self.detached = detached
+        self.similarity = SIMILARITIES[estimator]
+        self.reprogram = reprogramming.build(teacher, student.width)
+
+    def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Equations 1 to 3 of `methods.md` §1.2."""
+        student = self.student(batch.images)
+        reprogrammed = self.reprogram(self.teacher(batch))
+        # One classifier for both: what the student's head can read is what it can imitate.
+        taught = self.student.head(reprogrammed)
+        weights, fading = self.weights, faded(progress, self.weights.faded_to)
+        labels, each = batch.targets, batch.weights
+        wanted = self._routed("logits", taught)
+        imitation = softened_kl(student.logits, wanted, self.temperature)
+        alignment = self._alignment(student.features, self._routed("geometry", reprogrammed))
+        return {
+            "student": cross_entropy(student.logits, labels, each),
+            # λ_T does not fade, else φ would stop learning.
+            "reprogrammed": weights.reprogrammed * cross_entropy(taught, labels, each),
+            "logits": fading * weights.logits * imitation,  # α
+            "geometry": fading * weights.geometry * (1 - alignment),  # β
+        }
+
+    def deploy(self) -> dict[str, nn.Module]:
+        """The student alone: nothing of the teacher or of φ."""
+        return {"all": self.student}
+
+    def _routed(self, term: str, tensor: Tensor) -> Tensor:
+        return tensor.detach() if term in self.detached else tensor
+
+    def _alignment(self, student: Tensor, reprogrammed: Tensor) -> Tensor:
+        return self.similarity(whole_batch(student), whole_batch(reprogrammed))
