@@ -1,0 +1,139 @@
+"""Whether two networks differ, judged on the same samples."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from medistill.errors import UserError
+from medistill.evaluation.intervals import interval
+from medistill.evaluation.judge import labelled, measure, question_of, resample, rows
+from medistill.evaluation.operating import OperatingPoint
+from medistill.results import PredictionTable
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one network lies above another in a metric.
+
+    Args:
+        value: First minus second; None where the metric is undefined for one of them.
+        low: Lower end of the 95 % interval of the paired bootstrap.
+        high: Upper end.
+        p: Two-sided share of draws on the other side of zero; at least 1 / (draws + 1).
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test of two networks' errors.
+
+    Args:
+        only_first: Samples that the first network alone calls right.
+        only_second: Samples that the second network alone calls right.
+        p: Two-sided probability of a split as uneven, were either as likely to be right.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def paired_differences(
+    first: PredictionTable,
+    second: PredictionTable,
+    operating: tuple[OperatingPoint | None, OperatingPoint | None] = (None, None),
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Differences in every metric that both have, with both networks judged on each draw.
+
+    Patients are drawn where the first table knows them.
+
+    Args:
+        first: Predictions of the one network.
+        second: Predictions of the other, on the same samples in any order.
+        operating: Each network's own operating point.
+        draws: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        UserError: The tables are not about the same samples.
+    """
+    pair = paired(first, second)
+    questions = [question_of(*both) for both in zip(pair, operating, strict=True)]
+    once = np.ones((1, len(pair[0])))
+    values = [measure(*both, once) for both in zip(pair, questions, strict=True)]
+    # Both resample by the first one's patients and by one seed: the very same draws.
+    drawn = [resample(*both, draws, seed) for both in zip(pair, questions, strict=True)]
+    return {
+        name: _difference(
+            values[0][name][0] - values[1][name][0],
+            drawn[0][name] - drawn[1][name] if drawn[0] else np.empty(0),
+        )
+        for name in values[0]
+        if name in values[1]
+    }
+
+
+def mcnemar(first: PredictionTable, second: PredictionTable) -> McNemar:
+    """McNemar's exact test on two networks' right and wrong calls of the same samples."""
+    one, other = (table.predicted == table.targets for table in paired(first, second))
+    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    discordant = only_first + only_second
+    tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
+    # Whole numbers to the end: 2 ** discordant is beyond a float from 1024 on.
+    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**discordant))
+
+
+def paired(
+    first: PredictionTable, second: PredictionTable
+) -> tuple[PredictionTable, PredictionTable]:
+    """The labelled rows of both tables, sample by sample, with the first one's patients.
+
+    Raises:
+        UserError: Classes, samples or targets differ.
+    """
+    first, second = labelled(first), labelled(second)
+    if first.classes != second.classes:
+        raise UserError(
+            f"Cannot compare task {first.task!r}: classes {', '.join(first.classes)} "
+            f"against {', '.join(second.classes)}."
+        )
+    place = {key: row for row, key in enumerate(_keys(second))}
+    keys = _keys(first)
+    shared = sum(key in place for key in keys)
+    if not shared == len(first) == len(second):
+        raise UserError(
+            f"Cannot compare task {first.task!r}: the runs share {shared} of {len(first)} and "
+            f"{len(second)} {first.split} samples; train both on the same splits."
+        )
+    second = rows(second, np.array([place[key] for key in keys], dtype=int))
+    return first, replace(second, groups=first.groups)
+
+
+def _keys(table: PredictionTable) -> list[tuple[str, int, int]]:
+    """A name for each row: identical images with one label are told apart by their order."""
+    seen: dict[tuple[str, int], int] = {}
+    keys = []
+    for pair in zip(table.samples, table.targets.tolist(), strict=True):
+        seen[pair] = seen.get(pair, -1) + 1
+        keys.append((*pair, seen[pair]))
+    return keys
+
+
+def _difference(value: float, drawn: Float[np.ndarray, " draws"]) -> Difference:
+    draws = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(draws):
+        return Difference(None if np.isnan(value) else float(value), None, None, None)
+    low, high = interval(draws)
+    # The 1 counts the data itself as a draw: a thousand draws never prove a p of 0.
+    sides = 1 + min((draws <= 0).sum(), (draws >= 0).sum())
+    return Difference(float(value), low, high, min(1.0, 2 * float(sides) / (len(draws) + 1)))
