@@ -17,7 +17,7 @@ _HOME = {
     "check": "medistill.runs.check",
     "load": "medistill.runs.load",
 }
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ The constructors are the schema: a method's settings, and those of the augmentat
 keyword-only parameters of their classes, so that nothing has to be written down twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from medistill.catalog import settings
+from medistill.documents import Document, parse_yaml, with_overrides
 from medistill.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Document = dict[str, Any]
 
 
 class Section(BaseModel):
@@ -51,6 +51,7 @@ class Data(Section):
     roots: dict[str, Root]
     size: int = Field(default=224, ge=8)
     views: int = Field(default=8, ge=1)
+    view_seed: int = 0  # apart from training.seed, so that seeds share a teacher's cache
     augmentation: dict[str, Any] = {}
     sampling: Literal["plain", "balanced"] = "plain"
     split: Splitting = Splitting()
@@ -149,30 +150,13 @@ def validate(document: Document) -> Recipe:
         raise UserError(f"recipe: {_explain(error, Recipe)}") from None
 
 
-def with_overrides(document: Document, overrides: list[str]) -> Document:
-    """A copy with each `a.b=value` set; values are YAML.
-
-    Setting `method.name` leaves the other method's settings behind: they are not its own.
-    """
-    changed: Document = yaml.safe_load(yaml.safe_dump(document)) if document else {}
-    for override in sorted(overrides, key=lambda text: not text.startswith("method.name=")):
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise UserError(f"--set {override!r}: write it as section.key=value.")
-        value = parse_yaml(text, f"--set {path}")
-        if path == "method.name":
-            changed["method"] = _renamed(changed.get("method", {}), value)
-        _place(changed, path.split("."), value)
-    return changed
-
-
 def dump(recipe: Recipe) -> str:
     """The YAML text of a recipe, every default written out."""
     document = recipe.model_dump(mode="json")
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
-def checked_settings(thing: Callable[..., Any], given: Mapping[str, Any], where: str) -> Document:
+def checked_settings(thing: type, given: Mapping[str, Any], where: str) -> Document:
     """The settings of a constructor, typed and completed with its defaults.
 
     Args:
@@ -185,7 +169,7 @@ def checked_settings(thing: Callable[..., Any], given: Mapping[str, Any], where:
     """
     fields: dict[str, Any] = {
         name: (parameter.annotation, parameter.default)
-        for name, parameter in settings(thing).items()  # type: ignore[arg-type]
+        for name, parameter in settings(thing).items()
     }
     model = create_model("Settings", __config__=ConfigDict(extra="forbid"), **fields)
     try:
@@ -193,38 +177,6 @@ def checked_settings(thing: Callable[..., Any], given: Mapping[str, Any], where:
     except ValidationError as error:
         raise UserError(f"{where}.{_explain(error, model)}") from None
     return {name: getattr(valid, name) for name in fields}
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML in which `5e-3` is a number and a repeated key is an error."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error)
-        raise UserError(f"{where}{line}: not valid YAML ({reason}).") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `5e-3` as text, and silently keeps the last of two equal keys."""
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Document:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.MarkedYAMLError(problem=f"{key!r} twice", problem_mark=node.start_mark)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_constructor(
-    "!exponent", lambda loader, node: float(str(loader.construct_scalar(node)))
-)
-_Loader.add_implicit_resolver(
-    "!exponent", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def _named_roots(given: Document) -> Document:
@@ -249,7 +201,9 @@ _ROOT_KEYS = ("layout", "task", "patient_pattern", "region")
 
 
 def _as_list(roots: Any) -> list[Any]:
-    return [{"name": k, **_as_root(v)} for k, v in roots.items()] if isinstance(roots, dict) else roots
+    return (
+        [{"name": k, **_as_root(v)} for k, v in roots.items()] if isinstance(roots, dict) else roots
+    )
 
 
 def _as_root(root: Any) -> Document:
@@ -259,23 +213,6 @@ def _as_root(root: Any) -> Document:
 def _with_name(root: Document) -> tuple[str, Document]:
     name = root.pop("name", None) or Path(str(root.get("root", "data"))).resolve().name
     return str(name).replace("/", "_"), root
-
-
-def _renamed(method: Any, name: Any) -> Document:
-    if isinstance(method, dict) and method.get("name") == name:
-        return method
-    return {"name": name}
-
-
-def _place(document: Document, path: list[str], value: Any) -> None:
-    for key in path[:-1]:
-        inner = document.setdefault(key, {})
-        if isinstance(inner, str):  # `method: rd` is short for `method: {name: rd}`
-            inner = document[key] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise UserError(f"--set {'.'.join(path)}: {key} is not a section.")
-        document = inner
-    document[path[-1]] = value
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -11,7 +11,8 @@ from medistill.errors import UserError
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     data: Annotated[
-        Path | None, typer.Option(help="Other images (external validation) (default: the run's own).")
+        Path | None,
+        typer.Option(help="Other images (external validation) (default: the run's own)."),
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Which split (default: test; all images of other data).")

@@ -9,9 +9,7 @@ import typer
 def predict(
     model: Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder of a run.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
-    out: Annotated[
-        Path, typer.Option(help="The table to write.")
-    ] = Path("predictions.csv"),
+    out: Annotated[Path, typer.Option(help="The table to write.")] = Path("predictions.csv"),
 ) -> None:
     """Predict images; a file that cannot be read is named, and the rest goes on."""
     from medistill.runs.predict import predict as work

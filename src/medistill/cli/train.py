@@ -11,7 +11,9 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Override one setting: section.key=value.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run (default: runs/<recipe>).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run (default: runs/<recipe>).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
 ) -> None:
     """Train, judge and export a student."""

@@ -6,12 +6,15 @@ and drowned in the noise of its modality, so that a network has to learn somethi
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 FINDINGS = ("normal", "smooth", "spiculated")
-Field = np.ndarray  # (size, size) float, about 0 to 1
+Field: TypeAlias = NDArray[np.float64]
+"""An image in the making, (size, size), about 0 to 1."""
 
 
 def make_phantoms(
@@ -35,7 +38,9 @@ def make_phantoms(
     return folder
 
 
-def phantom(region: str, finding: str, random: np.random.Generator, *, size: int = 96) -> Field:
+def phantom(
+    region: str, finding: str, random: np.random.Generator, *, size: int = 96
+) -> NDArray[np.uint8]:
     """One image, grey uint8 of `size` by `size` pixels."""
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     anatomy, modality = REGIONS[region]
@@ -55,13 +60,15 @@ def _lesion(x: Field, y: Field, random: np.random.Generator, *, spiculated: bool
         rim = rim + 0.45 * np.cos(random.integers(6, 10) * angle + random.uniform(0, 6.3))
     radius = np.hypot(x - x0, y - y0) / (random.uniform(0.16, 0.3) * (1 + rim))
     contrast = random.choice([-1, 1]) * random.uniform(0.14, 0.28)
-    return contrast / (1 + np.exp(14 * (radius - 1)))
+    lesion: Field = contrast / (1 + np.exp(14 * (radius - 1)))
+    return lesion
 
 
 def _ellipse(x: Field, y: Field, place: tuple[float, float], axes: tuple[float, float]) -> Field:
     """1 inside, 0 outside, with a soft edge."""
     radius = np.hypot((x - place[0]) / axes[0], (y - place[1]) / axes[1])
-    return 1 / (1 + np.exp(25 * (radius - 1)))
+    inside: Field = 1 / (1 + np.exp(25 * (radius - 1)))
+    return inside
 
 
 def _texture(random: np.random.Generator, size: int, cells: int) -> Field:
@@ -106,7 +113,8 @@ def _magnetic_resonance(image: Field, random: np.random.Generator) -> Field:
     """Rician noise under a bias field."""
     bias = 1 + 0.15 * _texture(random, len(image), 3)
     real, imaginary = 0.07 * random.standard_normal((2, *image.shape))
-    return np.hypot(image * bias + real, imaginary)
+    magnitude: Field = np.hypot(image * bias + real, imaginary)
+    return magnitude
 
 
 def _radiograph(image: Field, random: np.random.Generator) -> Field:

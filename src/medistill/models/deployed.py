@@ -117,6 +117,8 @@ def load_start(encoder: Encoder, run: Path, task: str | None = None) -> dict[str
 def find_deployed(run: Path, task: str | None = None) -> Path:
     """The folder of one deployed network of a run; `run` may be that folder itself.
 
+    Without a name it is the only one, or any of those that have one encoder in common.
+
     Raises:
         UserError: There is none, none of that name, or several and no name.
     """
@@ -125,12 +127,17 @@ def find_deployed(run: Path, task: str | None = None) -> Path:
     tasks = sorted(path.parent.name for path in (run / "deployed").glob(f"*/{_CONFIG}"))
     if not tasks:
         raise UserError(f"No deployed network in {run} (looked in {(run / 'deployed').resolve()}).")
-    if task is None and len(tasks) == 1:
+    if task is None and (len(tasks) == 1 or _one_encoder(run, tasks[0])):
         task = tasks[0]
     if task not in tasks:
         asked = "name one of its tasks" if task is None else f"it has no task {task!r}"
         raise UserError(f"{run}: {asked}; it holds {', '.join(tasks)}.")
     return run / "deployed" / task
+
+
+def _one_encoder(run: Path, task: str) -> bool:
+    """Whether a run's networks are heads on one encoder, as its config says (`shared_encoder`)."""
+    return bool(read_config(run / "deployed" / task).get("shared_encoder"))
 
 
 def _spec(config: Mapping[str, Any]) -> BackboneSpec:

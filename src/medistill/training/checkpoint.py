@@ -96,7 +96,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**{**content, "notes": json.loads(content["notes"])})
 
 
-_WAY_OUT = "Resume from another one (checkpoints/best.pt), or start anew."
+_WAY_OUT = "Delete it to start this run anew, or choose another --out."
 
 
 class _Broken(Exception):

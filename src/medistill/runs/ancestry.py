@@ -1,0 +1,81 @@
+"""Which images a network has learnt from, through all the runs that it started from."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from medistill.assemble import run_folder
+from medistill.data.opening import Opened
+from medistill.recipe import Recipe
+from medistill.results import RunFolder, read_json, write_json
+from medistill.runs.console import Console
+
+ALIKE_BITS = 4  # thumbnails of 256 bits that differ in no more are of one picture
+LEARNT = ("train", "validation")
+
+
+def save_sources(opened: Sequence[Opened], run: RunFolder) -> None:
+    """Write the digest and the thumbnail of every image that this run learns from."""
+    write_json(run.sources, {one.dataset.task.name: dict(_seen(one, LEARNT)) for one in opened})
+
+
+def warn_of_shared_images(recipe: Recipe, opened: Sequence[Opened], console: Console) -> list[str]:
+    """Warn where a test image was learnt from by the teacher, or by the student's start.
+
+    Returns:
+        What was said, for the report.
+    """
+    names = [recipe.student.start, recipe.student.name]
+    names += [recipe.teacher.name] if recipe.teacher else []
+    said = []
+    for folder in _ancestors([folder for name in names if name and (folder := run_folder(name))]):
+        for task, learnt in read_json(RunFolder(folder).sources).items():
+            for one in opened:
+                count = _shared(one, learnt)
+                if count:
+                    name = one.dataset.task.name
+                    said.append(
+                        f"{count} test images of {name} are, or look like, images that {folder} "
+                        f"learnt from ({task}): its results on them are too good."
+                    )
+    for line in said:
+        console.warn(line)
+    return said
+
+
+def _ancestors(folders: Sequence[Path]) -> Iterator[Path]:
+    """The runs, and the runs that they started from in turn."""
+    waiting, met = list(folders), set()
+    while waiting:
+        folder = waiting.pop()
+        run = RunFolder(folder)
+        if folder in met or not run.sources.exists():
+            continue
+        met.add(folder)
+        yield folder
+        document = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+        parts = (document.get("student") or {}), (document.get("teacher") or {})
+        names = [part.get(key) for part in parts for key in ("name", "start")]
+        waiting += [found for name in names if name and (found := run_folder(name))]
+
+
+def _shared(one: Opened, learnt: dict[str, str]) -> int:
+    """How many test images are among the learnt ones, by their pixels or their thumbnails."""
+    thumbnails = {int(text, 16) for text in learnt.values()}
+    return sum(
+        digest in learnt or _alike(int(text, 16), thumbnails)
+        for digest, text in _seen(one, ("test",))
+    )
+
+
+def _seen(one: Opened, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for part in parts:
+        for row in one.dataset.splits.get(part, ()):
+            entry = one.entries[row]
+            if not entry.blank:
+                yield entry.digest, f"{entry.thumbnail:x}"
+
+
+def _alike(thumbnail: int, others: set[int]) -> bool:
+    return any((thumbnail ^ other).bit_count() <= ALIKE_BITS for other in others)

@@ -1,0 +1,71 @@
+"""`check`: all that would spoil a result, before hours of training."""
+
+import csv
+from pathlib import Path
+
+from medistill.data.near_copies import contact_sheet, near_copies
+from medistill.data.opening import Opened
+from medistill.recipe import Recipe
+from medistill.results import replacing
+from medistill.runs.console import Console
+from medistill.runs.images import open_images
+
+PAIRS = 60  # on a contact sheet; more would not be looked at
+
+
+def check(
+    recipe: Recipe,
+    *,
+    listing: Path | None = None,
+    sheet: Path | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Print every finding of every root.
+
+    Args:
+        recipe: Names the roots and how they are split.
+        listing: Where to write which file is which sample of a run (file, digest, split, label);
+            it names files, so it stays with the data.
+        sheet: Where near copies in different splits are shown side by side.
+        console: Where to print.
+
+    Returns:
+        Whether nothing was found at which `train` would stop.
+    """
+    console = console or Console()
+    opened = open_images(recipe, None, console)
+    for one in opened:
+        for finding in one.findings:
+            console.say(f"{finding.severity:8}{one.dataset.task.name}: {finding.message}")
+            for item in finding.items:
+                console.say(f"            {item}")
+        _show_near_copies(one, sheet or Path(f"near-copies-{one.dataset.task.name}.png"), console)
+    if listing is not None:
+        _write_listing(listing, opened)
+        console.say(f"which file is which: {listing}")
+    errors = sum(f.severity == "error" for one in opened for f in one.findings)
+    console.say(f"{errors} errors" if errors else "nothing at which training would stop")
+    return not errors
+
+
+def _show_near_copies(one: Opened, sheet: Path, console: Console) -> None:
+    parts = {name: rows.tolist() for name, rows in one.dataset.splits.items()}
+    pairs = near_copies(one.entries, parts)[:PAIRS]
+    if not pairs:
+        return
+    read = one.layout.read
+    contact_sheet([(read(one.samples[a]), read(one.samples[b])) for a, b in pairs], sheet)
+    console.say(f"            shown side by side in {sheet}")
+
+
+def _write_listing(path: Path, opened: tuple[Opened, ...]) -> None:
+    with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["task", "file", "sample", "split", "label"])
+        for one in opened:
+            where = {row: part for part, rows in one.dataset.splits.items() for row in rows}
+            for row, (sample, digest) in enumerate(zip(one.samples, one.digests, strict=True)):
+                part = where.get(row, "")
+                writer.writerow(
+                    [one.dataset.task.name, sample.source, digest, part, sample.label or ""]
+                )

@@ -1,0 +1,82 @@
+"""What a person sees while a verb works: bars on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console as Terminal
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, str], None]
+PLAIN_SECONDS = 20.0  # between two plain lines of one stage
+
+
+class Console:
+    """Says what happens; silent when asked, or in processes that are not the first.
+
+    Args:
+        quiet: Say nothing but warnings.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.terminal = Terminal(highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        if not self.quiet:
+            self.terminal.print(escape(text))
+            sys.stdout.flush()
+
+    def warn(self, text: str) -> None:
+        """One line that a person should not miss."""
+        if not self.quiet:
+            self.terminal.print(f"[yellow]warning:[/yellow] {escape(text)}")
+            sys.stdout.flush()
+
+    @contextmanager
+    def track(self, label: str, total: int) -> Iterator[Advance]:
+        """Follow a stage of known length; call the yielded function with (done, note)."""
+        if self.quiet:
+            yield _ignore
+        elif self.terminal.is_terminal:
+            yield from self._bar(label, total)
+        else:
+            yield self._plain(label, total)
+
+    def _bar(self, label: str, total: int) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.terminal) as progress:
+            task = progress.add_task(label, total=total, note="")
+
+            def advance(done: int, note: str = "") -> None:
+                progress.update(task, completed=done, note=note)
+
+            yield advance
+
+    def _plain(self, label: str, total: int) -> Advance:
+        started = last = time.monotonic()
+
+        def advance(done: int, note: str = "") -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < PLAIN_SECONDS and done < total:
+                return
+            last = now
+            left = (now - started) / max(done, 1) * (total - done)
+            rest = f", {left:.0f} s left" if done < total else f", {now - started:.0f} s"
+            self.say(f"{label} {done}/{total}{rest} {note}".rstrip())
+
+        return advance
+
+
+def _ignore(done: int, note: str = "") -> None:
+    """Nobody looks."""

@@ -1,0 +1,73 @@
+"""`export`: a deployed network as one ONNX file, checked against torch on real images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from medistill.data.opening import Opened
+from medistill.export.onnx import export_onnx
+from medistill.export.parity import check_parity
+from medistill.models.deployed import load_deployed
+from medistill.recipe import read_recipe
+from medistill.results import RunFolder, read_json, write_json
+from medistill.runs.console import Console
+from medistill.runs.images import open_images
+from medistill.runs.load import only_task
+from medistill.runs.shipping import pictures
+
+COMPARED = 16  # validation images on which the file and torch must agree
+
+
+def export(
+    run: Path | str,
+    *,
+    out: Path | None = None,
+    task: str | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Export one deployed network of a finished run.
+
+    Args:
+        run: Folder of the run.
+        out: The file; by default the one that the run keeps beside its network.
+        task: Which task, if the run has several.
+        console: Where to say what happens.
+
+    Returns:
+        The ONNX file.
+    """
+    folder, console = RunFolder(Path(run)), console or Console()
+    name = only_task(folder, task)
+    network, config = load_deployed(folder.deployed(name).path)
+    opened = {
+        one.dataset.task.name: one
+        for one in open_images(read_recipe(folder.recipe), folder, console)
+    }
+    console.say(export_task(folder, config, network, opened[name], out=out))
+    return out or folder.deployed(name).onnx
+
+
+def export_task(
+    run: RunFolder,
+    config: Mapping[str, Any],
+    network: nn.Module,
+    opened: Opened,
+    *,
+    out: Path | None = None,
+) -> str:
+    """Write the file, compare it with torch, note the largest difference; a line to print."""
+    task = str(config["task"])
+    path = out or run.deployed(task).onnx
+    network.cpu().eval()
+    export_onnx(network, config, path)
+    parity = check_parity(path, network, config, pictures(opened, "validation", COMPARED))
+    known = read_json(run.parity) if run.parity.exists() else {}
+    known[task] = {"largest": parity.largest, "pictures": parity.pictures}
+    write_json(run.parity, known)
+    size = path.stat().st_size / 1e6
+    return (
+        f"{path} ({size:.1f} MB), at most {parity.largest:.1e} from torch "
+        f"on {parity.pictures} validation images"
+    )

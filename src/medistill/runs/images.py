@@ -1,0 +1,78 @@
+"""The images of a run: opened, looked through, and refused where they would spoil the result."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from medistill.assemble import open_layouts, split_rules
+from medistill.data.findings import Finding
+from medistill.data.opening import Opened, open_dataset
+from medistill.errors import UserError
+from medistill.recipe import Recipe
+from medistill.results import RunFolder
+from medistill.runs.console import Console
+
+SHOWN = 3  # items of a finding on the screen; `medistill check` shows them all
+
+
+def open_images(recipe: Recipe, run: RunFolder | None, console: Console) -> tuple[Opened, ...]:
+    """Every root of a recipe: decoded once, split, and looked through for traps.
+
+    Args:
+        recipe: Names the roots.
+        run: Its saved splits are used again, if it has any.
+        console: Shows the progress of decoding.
+    """
+    saved = run.splits if run is not None and run.splits.exists() else None
+    opened = []
+    for name, (layout, samples) in open_layouts(recipe).items():
+        with _decoding(console, name, len(samples)) as on_progress:
+            one = open_dataset(
+                name,
+                layout,
+                samples,
+                size=recipe.data.size,
+                rules=split_rules(recipe),
+                folder=recipe.data.store.expanduser(),
+                saved_splits=saved,
+                on_progress=on_progress,
+            )
+        opened.append(one)
+        counts = ", ".join(f"{part} {len(rows)}" for part, rows in one.dataset.splits.items())
+        console.say(f"{name}: {len(samples)} images ({counts}; {one.how})")
+    return tuple(opened)
+
+
+def refuse_or_warn(opened: Sequence[Opened], recipe: Recipe, console: Console) -> None:
+    """Say every finding; stop at what would make the result wrong.
+
+    Raises:
+        UserError: An image or a patient stands in two splits of ours, or a file cannot be read.
+    """
+    for one in opened:
+        for finding in one.findings:
+            if finding.severity == "error" and not _allowed(finding, recipe):
+                raise UserError(f"{one.dataset.task.name}: {_told(finding)}. {_way_out(finding)}")
+            if finding.severity != "note":
+                console.warn(f"{one.dataset.task.name}: {_told(finding)}")
+
+
+def _allowed(finding: Finding, recipe: Recipe) -> bool:
+    return finding.kind == "unreadable" and recipe.data.skip_unreadable
+
+
+def _told(finding: Finding) -> str:
+    shown = "; ".join(finding.items[:SHOWN])
+    more = f"; and {len(finding.items) - SHOWN} more" if len(finding.items) > SHOWN else ""
+    return f"{finding.message} ({shown}{more})" if shown else finding.message
+
+
+def _way_out(finding: Finding) -> str:
+    if finding.kind == "unreadable":
+        return "Mend them, or leave them out with data.skip_unreadable: true."
+    return "`medistill check` lists them all."
+
+
+@contextmanager
+def _decoding(console: Console, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    with console.track(f"decoding {name}", total) as advance:
+        yield lambda done, _: advance(done, "")

@@ -1,0 +1,54 @@
+"""A commented recipe to start from."""
+
+from pathlib import Path
+
+from medistill.errors import UserError
+from medistill.results import write_text
+
+TEMPLATE = """\
+# medistill train {out}
+# Every key below may be left out, but for data.root; `medistill list` tells what there is.
+data:
+  root: {root}            # a folder; several tasks: `roots: {{name: {{root: ...}}, ...}}`
+  size: 224                # side of the images that the student sees, in pixels
+  views: 8                 # the image as it is, and 7 augmented ones; 1: no augmentation
+  # patient_pattern: "(P[0-9]+)_"     # finds the patient in a path: no patient in two splits
+  # augmentation: {{rotation_degrees: 10, flip: horizontal}}  # no flip unless it makes sense
+  # sampling: balanced     # classes equally often, where some are rare
+
+teacher:                   # the foundation model; left out: `method: student_alone`
+  name: timm/vit_base_patch16_224    # or torchvision/..., run:FOLDER, features:FILE
+  weights: path/to/weights.safetensors
+  grid: 4                  # its last map, averaged to 4 x 4; 1: pooled features alone
+  # mean: 0.5              # its own input normalisation, if not the library's
+  # std: 0.5
+
+student:
+  name: torchvision/resnet18
+  weights: random          # or a file; `start: run:FOLDER` takes another run's network
+
+method:
+  name: reprogramming_distillation   # medistill list methods
+
+training:
+  epochs: 60
+  batch_size: 32
+  learning_rate: 1e-3
+  schedule: cosine
+  warmup: 2                # epochs
+  seed: 0
+  select: balanced_accuracy          # the validation metric that chooses the checkpoint
+
+evaluation:
+  sensitivity: 0.95        # the operating threshold is fitted to reach this on validation
+"""
+
+
+def init(data: Path, out: Path) -> None:
+    """Write a commented recipe for a folder of images; an existing file is never overwritten."""
+    if not data.exists():
+        raise UserError(f"No data at {data} (looked for {data.resolve()}).")
+    if out.exists():
+        raise UserError(f"{out} is there already; name another with --out.")
+    write_text(out, TEMPLATE.format(root=data, out=out))
+    print(f"Wrote {out}. Next: medistill check {out}, then medistill train {out}")

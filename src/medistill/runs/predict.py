@@ -1,0 +1,50 @@
+"""`predict`: probabilities for new images by an exported file alone; no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medistill.errors import UserError
+from medistill.export.runtime import Model, predict_files
+from medistill.results import RunFolder
+from medistill.runs.console import Console
+
+
+def predict(
+    model: Path | str,
+    images: Sequence[Path | str],
+    *,
+    out: Path | str = "predictions.csv",
+    console: Console | None = None,
+) -> bool:
+    """Predict images and folders of them into a table.
+
+    Args:
+        model: An exported `.onnx` file, or the folder of a run.
+        images: Files and folders.
+        out: The table: a row a file, a probability a class.
+        console: Where to say what happens.
+
+    Returns:
+        Whether every file could be read.
+    """
+    console, table = console or Console(), Path(out)
+    loaded = Model(_file(Path(model)))
+    summary = predict_files(loaded, [Path(image) for image in images], table)
+    console.say(f"{summary.written} images predicted: {table}")
+    if summary.flagged:
+        console.warn(f"{summary.flagged} are unlike the training images; see column `unlike`.")
+    for name, reason in summary.failures.items():
+        console.warn(f"{name}: {reason}")
+    return not summary.failures
+
+
+def _file(model: Path) -> Path:
+    """The exported file of a run, or the file itself."""
+    if not model.is_dir():
+        return model
+    run = RunFolder(model)
+    files = [run.deployed(task).onnx for task in run.tasks() if run.deployed(task).onnx.exists()]
+    if len(files) != 1:
+        found = ", ".join(map(str, files)) or "none"
+        raise UserError(f"{model} has {len(files)} exported files; name one: {found}.")
+    return files[0]

@@ -1,0 +1,167 @@
+"""The teacher of a run: its network, the cache of what it says, and its probe."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from medistill.assemble import Foundation, features_file, views
+from medistill.data.loading import AS_IT_IS, Loader, Views
+from medistill.data.opening import Opened
+from medistill.data.order import IN_ORDER
+from medistill.evaluation.predict import Predictions
+from medistill.models.caching import build_cache, plan_cache
+from medistill.models.networks import Encoder
+from medistill.models.probes import Probe, fit_probe
+from medistill.models.teachers import Cached, Frozen, Precomputed, Probed, Teacher
+from medistill.models.weights import digest
+from medistill.recipe import Recipe, TeacherSource
+from medistill.results import RunFolder
+from medistill.runs.console import Console
+from medistill.types import Batch
+
+CACHING_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """A teacher as methods meet it, and what it is made of.
+
+    Args:
+        teacher: Cached and probed where that is possible.
+        asked: The same, asked anew: for images that are in no cache.
+        probe: Fitted on its features for the run's one task; None for several tasks, or no labels.
+    """
+
+    teacher: Teacher
+    asked: Teacher
+    probe: Probe | None
+
+    def predict(self, batches: Iterable[Batch], device: torch.device) -> Predictions:
+        """What the teacher's probe says of some images."""
+        parts = []
+        for batch in batches:
+            logits = self.asked(batch.to(device)).logits
+            assert logits is not None, "a teacher without a probe has no logits"
+            parts.append((batch.samples, batch.targets, logits.cpu()))
+        return Predictions(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+
+
+class Classroom:
+    """Where the teacher of a run is made ready.
+
+    Args:
+        recipe: Says which teacher, and which views it will be asked about.
+        source: The recipe's teacher section.
+        opened: The roots of the run.
+        device: Where the teacher computes.
+        console: Shows the progress of the one pass through it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        source: TeacherSource,
+        opened: Sequence[Opened],
+        device: torch.device,
+        console: Console,
+    ) -> None:
+        self.source = source
+        self.views = views(recipe)
+        self.store = recipe.data.store.expanduser() / "teachers"
+        self.size = recipe.data.size
+        self.opened = opened
+        self.datasets = [one.dataset for one in opened]
+        self.device = device
+        self.console = console
+
+    def teach(self, foundation: Foundation | None, run: RunFolder) -> Teaching:
+        """Ask the teacher once for every image and view, then fit its probe.
+
+        Args:
+            foundation: Its network; None when the teacher is a file of features.
+            run: Keeps the probe.
+        """
+        asked: Teacher
+        teacher: Teacher
+        if foundation is None:
+            asked = teacher = self._precomputed()
+        else:
+            foundation.encoder.to(self.device)
+            shape = (3, self.size, self.size)
+            frozen = Frozen(foundation.encoder, grid=self.source.grid, image_shape=shape)
+            asked, teacher = frozen, self._cached(frozen) if self.source.cache else frozen
+        probe = self._probe(teacher, run)
+        if probe is None:
+            return Teaching(teacher, asked, None)
+        return Teaching(Probed(teacher, probe), Probed(asked, probe), probe)
+
+    def _precomputed(self) -> Precomputed:
+        sources = [sample.source for one in self.opened for sample in one.samples]
+        return Precomputed.open(features_file(self.source), sources, views=self.views.count)
+
+    def _cached(self, frozen: Frozen) -> Cached:
+        training, validation = self._loader("train", self.views), self._loader("validation")
+        rows = len(training.samples) * self.views.count + len(validation.samples)
+        key = self._key(frozen)
+        folder = self.store / key[:32]
+        if not folder.is_dir():
+            example = next(iter(training.epoch(0))).to(self.device)
+            plan = plan_cache(frozen, example, rows=rows, folder=folder)
+            self.console.say(str(plan))
+            plan.refuse_over_free_disk()
+        asked = chain(validation.every_view(), training.every_view())
+        with self.console.track("teacher", rows) as advance:
+            cache = build_cache(
+                frozen,
+                (batch.to(self.device) for batch in asked),
+                samples=training.rows,
+                views=self.views.count,
+                folder=folder,
+                key=key,
+                rows=rows,
+                on_progress=lambda done, _: advance(done, ""),
+            )
+        return Cached(cache, source=frozen)
+
+    def _key(self, frozen: Frozen) -> str:
+        """Hash of all that decides what the teacher says of a (sample, view)."""
+        encoder = frozen.encoder
+        assert isinstance(encoder, Encoder)
+        facts = (
+            digest(encoder), asdict(encoder.backbone.spec), encoder.mean, encoder.std,
+            encoder.size, frozen.grid, self.size, asdict(self.views),
+            [dataset.store.key for dataset in self.datasets],
+            [d.splits[part].tolist() for d in self.datasets for part in ("train", "validation")],
+        )  # fmt: skip
+        return sha256(repr(facts).encode()).hexdigest()
+
+    def _probe(self, teacher: Teacher, run: RunFolder) -> Probe | None:
+        """Logistic regression on features of the one task; validation chooses its strength."""
+        if len(self.datasets) != 1 or self.datasets[0].task.kind == "unlabelled":
+            return None
+        if run.probe.exists():
+            return Probe.load(run.probe)
+        classes = len(self.datasets[0].task.classes)
+        train = self._features(teacher, self._loader("train", self.views))
+        probe = fit_probe(*train, *self._features(teacher, self._loader("validation")), classes)
+        probe.save(run.probe)
+        self.console.say(
+            f"teacher (probe): {probe.accuracy:.1%} of validation right, "
+            f"strength {probe.strength:g}"
+        )
+        return probe
+
+    def _features(self, teacher: Teacher, loader: Loader) -> tuple[Tensor, Tensor]:
+        """Features and targets of all views of a split."""
+        features, targets = [], []
+        for batch in loader.every_view():
+            features.append(teacher(batch.to(self.device)).features.cpu())
+            targets.append(batch.targets)
+        return torch.cat(features), torch.cat(targets)
+
+    def _loader(self, split: str, shown: Views = AS_IT_IS) -> Loader:
+        return Loader(self.datasets, split, batch_size=CACHING_BATCH, order=IN_ORDER, views=shown)
