@@ -1,0 +1,275 @@
+"""The model card: what a run made, from what, for what, and how well it does."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medistill.results import DeployedFolder, RunFolder, read_json, write_text
+
+Facts = Mapping[str, Any]
+
+FEW = 300  # a 95 % interval of an accuracy is then at least some 6 points wide
+NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial")
+COSTS = {
+    "parameters": ("Parameters", 1e6, "M"),
+    "macs": ("Multiply-accumulates for one image", 1e9, "G"),
+    "bytes": ("Weights", 1e6, "MB"),
+    "latency_ms_p50": ("CPU latency, median", 1, "ms"),
+    "latency_ms_p95": ("CPU latency, 95th percentile", 1, "ms"),
+}
+
+
+def write_card(run: RunFolder) -> None:
+    """Write a run's `README.md` from the files that the run has so far."""
+    write_text(run.card, model_card(card_facts(run)))
+
+
+def card_facts(run: RunFolder) -> dict[str, Any]:
+    """What `model_card` reads; a file that is not there is left out.
+
+    The keys are `name`, `recipe`, `environment`, `metrics` and `cost` (as in their files), and
+    `tasks`: the config of each deployed network.
+    """
+    facts: dict[str, Any] = {"name": run.path.resolve().name}
+    if run.recipe.is_file():
+        facts["recipe"] = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
+    files = {"environment": run.environment, "metrics": run.metrics, "cost": run.cost}
+    facts |= {name: read_json(path) for name, path in files.items() if path.is_file()}
+    facts["tasks"] = {task: read_json(run.deployed(task).config) for task in run.tasks()}
+    return facts
+
+
+def model_card(facts: Facts) -> str:
+    """The text of a model card, with the front matter that model hubs read.
+
+    Args:
+        facts: As `card_facts` gathers them; what is missing is left out of the card.
+    """
+    sections = (_title, _use, _data, _teacher, _method, _results, _cost, _preprocessing, _limits)
+    parts = [_front_matter(facts), *(section(facts) for section in sections), _how_to(facts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(facts: Facts) -> str:
+    licence = _teacher_of(facts).get("licence")
+    metrics = {
+        name
+        for tasks in facts.get("metrics", {}).values()
+        for found in tasks.values()
+        for name in found
+        if name.isidentifier()  # "sensitivity/malignant" is of this task alone
+    }
+    document = {
+        "license": licence.lower().replace(" ", "-") if licence else "other",
+        "pipeline_tag": "image-classification",
+        "library_name": "onnx",
+        "tags": ["medical-imaging", "knowledge-distillation", "medistill"],
+        "datasets": [root for _, root in _roots(facts)],
+        "metrics": sorted(metrics),
+    }
+    text = yaml.safe_dump({key: value for key, value in document.items() if value}, sort_keys=False)
+    return f"---\n{text}---"
+
+
+def _title(facts: Facts) -> str:
+    student = _part(facts, "student").get("name", "A small network")
+    teacher = _source(_teacher_of(facts).get("name", ""))
+    method = _part(facts, "method").get("name", "").replace("_", " ")
+    taught = f", taught by `{teacher}`" if teacher else ""
+    how = f" ({method})" if method else ""
+    return (
+        f"# {facts.get('name', 'A medistill model')}\n\n`{student}`{taught}{how}, for "
+        f"{_listed(facts.get('tasks') or ['images'])}. Made by medistill"
+        f"{_version(facts)}.\n\n> **Not a medical device.** Nothing here has been cleared for "
+        "diagnosis, for treatment, or for triage of patients."
+    )
+
+
+def _use(facts: Facts) -> str:
+    answers = [f"- `{task}`: {_listed(config['classes'])}" for task, config in _answered(facts)]
+    return _section(
+        "Intended use",
+        "Research, and evaluation on your own data before anything else."
+        + (" Each image gets a probability for each class of a task:" if answers else ""),
+        "\n".join(answers),
+        "Out of scope: decisions about a patient, images of other kinds than those below, and "
+        "findings that are none of the classes.",
+    )
+
+
+def _data(facts: Facts) -> str:
+    counts = {task: config["images"] for task, config in _tasks(facts) if config.get("images")}
+    splits = list(dict.fromkeys(split for found in counts.values() for split in found))
+    rows = [[task, *(found.get(split, 0) for split in splits)] for task, found in counts.items()]
+    roots = "\n".join(f"- `{task}`: {root}" for task, root in _roots(facts))
+    if not roots and not rows:
+        return ""
+    return _section(
+        "Data",
+        roots,
+        _table(["images", *splits], rows) if rows else "",
+        "Choices were made on the validation split, and the test split was read once, at the end. "
+        "This card and the model hold no image, no name of a file, and nothing of a patient.",
+    )
+
+
+def _teacher(facts: Facts) -> str:
+    teacher = _teacher_of(facts)
+    if not teacher:
+        return ""
+    licence, lines = teacher.get("licence"), [f"`{_source(teacher['name'])}`, frozen."]
+    if teacher.get("weights") == "random":
+        lines.append("**Its weights were random**: it taught nothing that was ever learned.")
+    lines.append(f"Licence of its weights: {licence or 'not stated; ask before you share this'}.")
+    if licence and any(word in licence.lower() for word in NON_COMMERCIAL):
+        lines.append("**Its terms forbid commercial use, and this student inherits them.**")
+    notes = dict.fromkeys(
+        note for _, config in _tasks(facts) for note in config.get("licences", ())
+    )
+    lines += [f"- {note}" for note in notes if note != licence]
+    return _section("Teacher", "\n".join(lines), "Nothing of the teacher is in the exported file.")
+
+
+def _method(facts: Facts) -> str:
+    method, training = _part(facts, "method"), _part(facts, "training")
+    start = _part(facts, "student").get("start")
+    known = {
+        **method,
+        "student.start": _source(start) if start else None,
+        **{f"training.{key}": value for key, value in training.items()},
+    }
+    rows = [[key, f"`{value}`"] for key, value in known.items() if value is not None]
+    return _section("Method", _table(["setting", "value"], rows)) if rows else ""
+
+
+def _results(facts: Facts) -> str:
+    told = []
+    for split, tasks in facts.get("metrics", {}).items():
+        # What choices were made on says little about new images.
+        if split not in ("train", "validation"):
+            told += [
+                f"{task}, {split} split:\n\n{_table(['metric', 'value', '95 % interval'], rows)}"
+                for task, found in tasks.items()
+                if (rows := [row for name, e in found.items() if (row := _estimate(name, e))])
+            ]
+    return _section("Results", *told) if told else ""
+
+
+def _estimate(name: str, estimate: Mapping[str, float | None]) -> list[str] | None:
+    value, low, high = (estimate.get(key) for key in ("value", "low", "high"))
+    if value is None:
+        return None
+    interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
+    return [name.replace("_", " "), f"{value:.3f}", interval]
+
+
+def _cost(facts: Facts) -> str:
+    sides = [side for side in ("teacher", "student") if facts.get("cost", {}).get(side)]
+    found = {side: facts["cost"][side] for side in sides}
+    rows = []
+    for key, (name, unit, symbol) in COSTS.items():
+        values = [found[side].get(key) for side in sides]
+        if any(value is not None for value in values):
+            rows.append([name, *("" if v is None else f"{v / unit:.3g} {symbol}" for v in values)])
+    return _section("Size and speed", _table(["", *sides], rows)) if rows else ""
+
+
+def _preprocessing(facts: Facts) -> str:
+    if not _answered(facts):
+        return ""
+    sizes = {config["size"] for _, config in _answered(facts) if "size" in config}
+    size = f" to {_listed(f'{size} x {size}' for size in sorted(sizes))} pixels" if sizes else ""
+    return _section(
+        "Preprocessing",
+        "The ONNX file holds all of it: uint8 pixels of any height and width, in three channels "
+        f"(grey repeated), are resized{size} (triangle filter with antialiasing, the sides' ratio "
+        "not kept), rounded, normalised, and answered with probabilities after temperature "
+        "scaling. 16-bit and float images are first stretched from their lowest to their highest "
+        "value, and DICOM is shown in its own window; `medistill predict` does both.",
+    )
+
+
+def _limits(facts: Facts) -> str:
+    tests = {task: config.get("images", {}).get("test", 0) for task, config in _tasks(facts)}
+    few = [task for task, count in tests.items() if 0 < count < FEW]
+    return _section(
+        "Limitations",
+        "- The intervals tell what another draw of images from the same source would change; other "
+        "scanners, hospitals and populations can change more. Evaluate there: `medistill evaluate "
+        "RUN --data ROOT`.\n"
+        "- Probabilities are calibrated for the shares of classes in the validation split.\n"
+        "- `unlike` flags images of unusual size, values, brightness or colour. It does not notice "
+        "another organ or another disease.",
+        f"- Few test images: {_listed(few)}. Read the intervals, not the values." if few else "",
+    )
+
+
+def _how_to(facts: Facts) -> str:
+    if not _answered(facts):
+        return ""
+    task, config = _answered(facts)[0]
+    path = DeployedFolder(Path("deployed", task)).onnx.as_posix()
+    classes = list(config["classes"])
+    return _section(
+        "How to use",
+        f"```bash\nmedistill predict {path} images/ --out predictions.csv\n```",
+        "Or with ONNX Runtime alone:",
+        "```python\n"
+        "import numpy as np, onnxruntime\n"
+        "from PIL import Image\n"
+        f'session = onnxruntime.InferenceSession("{path}")\n'
+        'image = np.asarray(Image.open("image.png").convert("RGB"))[None]\n'
+        '(probabilities,) = session.run(None, {"image": image})\n'
+        f"print(dict(zip({classes!r}, probabilities[0])))\n"
+        "```",
+    )
+
+
+def _part(facts: Facts, name: str) -> dict[str, Any]:
+    return dict(facts.get("recipe", {}).get(name) or {})
+
+
+def _teacher_of(facts: Facts) -> dict[str, Any]:
+    return _part(facts, "teacher")
+
+
+def _tasks(facts: Facts) -> list[tuple[str, dict[str, Any]]]:
+    return list(facts.get("tasks", {}).items())
+
+
+def _answered(facts: Facts) -> list[tuple[str, dict[str, Any]]]:
+    """Tasks with classes; a network that learned without labels has none, and no ONNX file."""
+    return [(task, config) for task, config in _tasks(facts) if config.get("classes")]
+
+
+def _roots(facts: Facts) -> list[tuple[str, str]]:
+    """Tasks with the names of their folders; where those lie is nobody's business."""
+    roots = _part(facts, "data").get("roots", {})
+    return [(task, Path(root["root"]).name) for task, root in roots.items()]
+
+
+def _source(name: str) -> str:
+    """A network's name in a recipe, without the folders of the machine that it came from."""
+    kind, colon, path = name.partition(":")
+    return f"{kind}:{Path(path).name}" if colon else name
+
+
+def _version(facts: Facts) -> str:
+    version = facts.get("environment", {}).get("versions", {}).get("medistill")
+    return f" {version}" if version else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _section(title: str, *paragraphs: str) -> str:
+    return "\n\n".join([f"## {title}", *(text for text in paragraphs if text)])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

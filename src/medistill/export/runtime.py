@@ -1,0 +1,212 @@
+"""Using an exported model: numpy, pillow, pydicom and ONNX Runtime are all it takes; no torch."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import onnxruntime
+from jaxtyping import Float, UInt8
+
+from medistill.data.formats import Picture, image_files, read_image
+from medistill.errors import UserError
+from medistill.export.metadata import KEY, Metadata
+
+Progress = Callable[[int, int], None]
+"""Told how many files are done, and of how many."""
+
+
+class Model:
+    """An exported model: a picture in, a probability per class out.
+
+    Args:
+        path: The `.onnx` file.
+        threads: As many as ONNX Runtime may use; all cores by default.
+
+    Raises:
+        UserError: The file is missing, broken, or was not made by medistill.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        self.session = open_session(path, threads)
+        self.metadata = _metadata(self.session, path)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the probabilities."""
+        return self.metadata.classes
+
+    def predict(self, picture: Picture) -> Float[np.ndarray, " classes"]:
+        """Probability of each class."""
+        (found,) = self.session.run(None, {"image": three_channels(picture)[None]})
+        probabilities: Float[np.ndarray, " classes"] = found[0]
+        return probabilities
+
+    def unlike(self, picture: Picture) -> list[str]:
+        """Reasons why a picture is unlike the training images."""
+        profile = self.metadata.profile
+        return profile.unlike(picture) if profile else []
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of predicting many files.
+
+    Args:
+        written: How many files got probabilities.
+        failures: Files that could not be read, and why.
+        flagged: How many of those written are unlike the training images.
+    """
+
+    written: int
+    failures: dict[str, str]
+    flagged: int
+
+
+def three_channels(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
+    """Pixels as an exported model takes them: grey is repeated."""
+    height, width, _ = picture.pixels.shape
+    return np.ascontiguousarray(np.broadcast_to(picture.pixels, (height, width, 3)))
+
+
+def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session of ONNX Runtime on the CPU.
+
+    Raises:
+        UserError: The file is missing, or no ONNX file.
+    """
+    if not path.is_file():
+        raise UserError(f"No model at {path} (looked for {path.resolve()}).")
+    onnxruntime.set_default_logger_severity(3)  # it warns of graphics cards that it cannot find
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no base
+        raise UserError(f"{path} cannot be loaded as ONNX: {_one_line(error)}") from error
+
+
+def predict_files(
+    model: Model, inputs: Sequence[Path], out: Path | None, on_progress: Progress | None = None
+) -> Summary:
+    """Predict files and folders into a CSV table, one row a file.
+
+    A file that cannot be read gets a row that says why, and the rest goes on. Rows are written as
+    they come into `<out>.part`, which becomes `out` at the end: a kill loses no finished row, and a
+    table that bears its name is whole.
+
+    Args:
+        model: What predicts.
+        inputs: Images, which are read whatever their suffix, and folders, searched for images.
+        out: The table; None prints it.
+        on_progress: Told after each file.
+
+    Raises:
+        UserError: An input is missing, there is no image at all, or the table cannot be written.
+    """
+    files = find_images(inputs)
+    _refuse_out(out, files)
+    rows, failures, flagged = Rows(model), {}, 0
+    with _table(out) as table:
+        writer = csv.DictWriter(table, rows.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        for done, file in enumerate(files, start=1):
+            row = rows.of(file)
+            writer.writerow(row)
+            table.flush()
+            flagged += bool(row.get("unlike"))
+            if "error" in row:
+                failures[row["file"]] = row["error"]
+            if on_progress:
+                on_progress(done, len(files))
+    return Summary(len(files) - len(failures), failures, flagged)
+
+
+def find_images(inputs: Sequence[Path]) -> list[Path]:
+    """All files that some files and folders stand for, each once."""
+    found: dict[Path, None] = {}
+    for given in inputs:
+        if given.is_dir():
+            found |= dict.fromkeys(given / name for name in image_files(given))
+        elif given.exists():
+            found[given] = None
+        else:
+            raise UserError(f"No file or folder {given} (looked for {given.resolve()}).")
+    if not found:
+        raise UserError(f"No image in {', '.join(map(str, inputs)) or 'no folder at all'}.")
+    return list(found)
+
+
+class Rows:
+    """Turns files into rows of the table."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.headers = [f"p:{name}" for name in model.classes]
+        decision = ["decision"] if model.metadata.threshold else []
+        self.columns = ["file", "predicted", *decision, *self.headers, "unlike", "error"]
+
+    def of(self, file: Path) -> dict[str, str]:
+        """The row of one file, with an `error` if it cannot be read."""
+        try:
+            picture = read_image(file)
+            return {"file": file.as_posix(), **self._answers(picture)}
+        except Exception as error:  # one odd file must not end a run over thousands
+            reason = _one_line(error).removeprefix(f"{file}: ")
+            return {"file": file.as_posix(), "error": reason}
+
+    def _answers(self, picture: Picture) -> dict[str, str]:
+        probabilities = [float(value) for value in self.model.predict(picture)]
+        classes, threshold = self.model.classes, self.model.metadata.threshold
+        decision = {"decision": threshold.decide(classes, probabilities)} if threshold else {}
+        digits = [f"{probability:.6f}" for probability in probabilities]
+        return {
+            "predicted": classes[probabilities.index(max(probabilities))],
+            **decision,
+            **dict(zip(self.headers, digits, strict=True)),
+            "unlike": "; ".join(self.model.unlike(picture)),
+        }
+
+
+def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Metadata:
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        raise UserError(f"{path} was not written by medistill export: it names no classes.")
+    try:
+        return Metadata.from_json(text)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {_one_line(error)}"
+        raise UserError(f"{path}: its metadata cannot be used ({reason}).") from error
+
+
+def _refuse_out(out: Path | None, files: Sequence[Path]) -> None:
+    if out is None:
+        return
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name a file for the table, such as {out}/table.csv.")
+    if out.resolve() in {file.resolve() for file in files}:
+        raise UserError(f"{out} is one of the images; name another file for the table.")
+
+
+@contextmanager
+def _table(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as table:
+            yield table
+        part.replace(out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
