@@ -1,0 +1,133 @@
+"""Rows of a teacher's outputs on disk: float16 beside one scale per row, one .npy per output.
+
+The scales are powers of two that bring each row's largest value near 2**15, so that no row
+overflows, whatever the teacher's range, and none sinks among the subnormals.
+"""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medistill.errors import UserError
+from medistill.types import Output
+
+Shapes = dict[str, tuple[int, ...]]
+"""Shape of one row of each output: `features`, and `maps` and `logits` where there are some."""
+
+
+def named(output: Output) -> dict[str, Tensor]:
+    """What of an output is kept: the features, and the last map and logits where it has them."""
+    maps = {"maps": output.maps[-1]} if output.maps else {}
+    logits = {} if output.logits is None else {"logits": output.logits}
+    return {"features": output.features, **maps, **logits}
+
+
+def shapes_of(output: Output) -> Shapes:
+    """Shape of one row of each kept output."""
+    return {name: tuple(values.shape[1:]) for name, values in named(output).items()}
+
+
+def columns(shapes: Shapes) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and row shape of each file: the outputs, their scales, and which rows are done."""
+    halves = {name: ("float16", tuple(shape)) for name, shape in shapes.items()}
+    scales: dict[str, tuple[str, tuple[int, ...]]] = {
+        f"{name}.scale": ("float32", ()) for name in shapes
+    }
+    return {**halves, **scales, "done": ("uint8", ())}
+
+
+def row_bytes(shapes: Shapes) -> int:
+    """What one row takes on disk, over all files."""
+    return sum(
+        np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in columns(shapes).values()
+    )
+
+
+def at_grid(shapes: Shapes, grid: int) -> Shapes:
+    """The shapes that a coarser grid would have; 1 leaves pooled vectors alone."""
+    others = {name: shape for name, shape in shapes.items() if name != "maps"}
+    if grid == 1:
+        return others
+    channels, *space = shapes["maps"]
+    return {**others, "maps": (channels, *(grid for _ in space))}
+
+
+def halved(values: Tensor, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Float16 rows and their scales, such that row times scale is the value.
+
+    Args:
+        values: One row per (sample, view); finite.
+        name: How an error calls them.
+    """
+    largest = values.abs().flatten(1).amax(1)
+    if not largest.isfinite().all():
+        raise UserError(
+            f"The teacher's {name} hold NaN or infinity. Check its weights and its mean and std."
+        )
+    scales = torch.ldexp(torch.ones_like(largest), largest.frexp().exponent.clamp(min=-100) - 15)
+    halves = (values / _spread(scales, values)).half()
+    return halves.cpu().numpy(), scales.cpu().numpy()
+
+
+def restored(
+    rows: np.ndarray, scales: np.ndarray, positions: np.ndarray, device: torch.device | str
+) -> Tensor:
+    """Float32 values of some rows, in the order of `positions`."""
+    halves = np.empty((len(positions), *rows.shape[1:]), np.float16)
+    for slot in positions.argsort():  # in the order of the disk
+        halves[slot] = rows[positions[slot]]
+    values = torch.from_numpy(halves).to(device).float()
+    return values.mul_(_spread(torch.from_numpy(scales[positions]).to(device), values))
+
+
+def _spread(scales: Tensor, values: Tensor) -> Tensor:
+    return scales.view(-1, *(1 for _ in values.shape[1:]))
+
+
+def positions_of(samples: Tensor, views: Tensor, limits: tuple[int, int]) -> np.ndarray:
+    """Row of each (sample, view): all views of sample 0, then those of sample 1, and so on.
+
+    Args:
+        samples: Positions in the whole data.
+        views: Numbers of the views.
+        limits: How many samples and views there are.
+    """
+    pairs = torch.stack((samples, views)).cpu().numpy()
+    wrong = ((pairs < 0) | (pairs >= np.array(limits)[:, None])).any(0)
+    if wrong.any():
+        sample, view = pairs[:, wrong][:, 0]
+        raise UserError(
+            f"The teacher cache holds {limits[0]} samples in {limits[1]} views, but was asked for "
+            f"view {view} of sample {sample}. Set data.views as it was built."
+        )
+    positions: np.ndarray = pairs[0] * limits[1] + pairs[1]
+    return positions
+
+
+class Column:
+    """One .npy file, written row by row: a full disk is an error, where a memory map would kill."""
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.load(path, mmap_mode="r")
+        self.start, self.stride, self.dtype = mapped.offset, mapped.strides[0], mapped.dtype
+        self.file = path.open("r+b", buffering=0)
+
+    def write(self, positions: np.ndarray, rows: np.ndarray) -> None:
+        """Puts each row in its place."""
+        for position, row in zip(positions.tolist(), rows, strict=True):
+            self.file.seek(self.start + position * self.stride)
+            left = memoryview(row.astype(self.dtype, copy=False).tobytes())
+            while left:
+                left = left[self.file.write(left) :]
+
+    def flush(self) -> None:
+        """Returns when all that was written has reached the disk."""
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        """Closes the file; what was written stays."""
+        self.file.close()
