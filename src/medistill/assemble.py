@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medistill import catalog
 from medistill.data.augmentation import Augmentation
 from medistill.data.layouts.base import Layout, Sample, open_root, with_patients
@@ -12,7 +14,7 @@ from medistill.data.loading import Views
 from medistill.data.splits import SplitRules
 from medistill.errors import UserError
 from medistill.methods.base import Method
-from medistill.models.backbones.base import build_backbone
+from medistill.models.backbones.base import Backbone, build_backbone
 from medistill.models.deployed import find_deployed, load_deployed, load_start
 from medistill.models.networks import Encoder, Student
 from medistill.models.teachers import Teacher
@@ -118,6 +120,8 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
         )
     if recipe.teacher is not None and not takes(recipe, "teacher"):
         say(f"{name} takes no teacher: {recipe.teacher.name} is left aside.")
+    if not takes(recipe, "student"):
+        say(f"{name} takes no student: {recipe.student.name} is left aside.")
 
 
 def build_student(recipe: Recipe, classes: int) -> Student:
@@ -126,8 +130,9 @@ def build_student(recipe: Recipe, classes: int) -> Student:
     if source.name.startswith(RUN):
         return Student(_encoder_of_run(source.name), classes)
     backbone = build_backbone(source.name, source.options)
+    backbone.shapes(recipe.data.size)  # a ViT of another size is refused before any long work
     load_weights(backbone, source.weights, role="student")
-    encoder = Encoder(backbone)
+    encoder = Encoder(backbone, mean=source.mean, std=source.std)
     if source.start is not None:
         load_start(encoder, Path(source.start.removeprefix(RUN)))
     return Student(encoder, classes)
@@ -148,9 +153,12 @@ def build_foundation(source: TeacherSource, *, size: int) -> Foundation:
             f"teacher.weights is missing: name {source.name}'s weight file, `pretrained` (when "
             "online), or `random` for a teacher that knows nothing."
         )
-    backbone = build_backbone(source.name, source.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # `random` is the same teacher after a resume, and in every process
+        backbone = build_backbone(source.name, source.options)
     report = load_weights(backbone, source.weights)
-    encoder = Encoder(backbone, mean=source.mean, std=source.std, size=source.size)
+    shown = source.size or _fixed_size(backbone, size)
+    encoder = Encoder(backbone, mean=source.mean, std=source.std, size=shown)
     random = source.weights == "random"
     return Foundation(encoder, source.name, report.sha256, source.licence, random=random)
 
@@ -168,6 +176,15 @@ def features_file(source: TeacherSource) -> Path:
 def run_folder(name: str) -> Path | None:
     """The folder that `run:<folder>` names; None for any other name."""
     return Path(name.removeprefix(RUN)) if name.startswith(RUN) else None
+
+
+def _fixed_size(backbone: Backbone, size: int) -> int | None:
+    """The one size that a backbone takes; None where it takes images as they are."""
+    try:
+        backbone.shapes(size)
+    except UserError:
+        return backbone.size
+    return None
 
 
 def _encoder_of_run(name: str) -> Encoder:

@@ -5,20 +5,21 @@ keyword-only parameters of their classes, so that nothing has to be written down
 """
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from medistill.catalog import settings
-from medistill.documents import Document, parse_yaml, with_overrides
+from medistill.documents import Document, named_roots, parse_yaml, with_overrides
 from medistill.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of models, and of dataclasses
 
 
 class Section(BaseModel):
@@ -61,7 +62,7 @@ class Data(Section):
     @model_validator(mode="before")
     @classmethod
     def _roots_by_name(cls, given: Any) -> Any:
-        return _named_roots(given) if isinstance(given, dict) else given
+        return named_roots(given) if isinstance(given, dict) else given
 
 
 class TeacherSource(Section):
@@ -85,6 +86,8 @@ class StudentSource(Section):
     weights: str = "random"
     start: str | None = None  # run:FOLDER
     options: dict[str, Any] = {}
+    mean: float | tuple[float, float, float] | None = None
+    std: float | tuple[float, float, float] | None = None
 
 
 class Training(Section):
@@ -134,7 +137,10 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """
     if not path.is_file():
         raise UserError(f"No recipe at {path} (looked for {path.resolve()}).")
-    document = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        document = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text; a recipe is a YAML file.") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} holds no recipe: expected sections such as data: and method:.")
     return validate(with_overrides(document, overrides or []))
@@ -142,8 +148,8 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 def validate(document: Document) -> Recipe:
     """The recipe that a parsed document means; see `read_recipe` for the errors."""
-    if isinstance(document.get("method"), str):
-        document = {**document, "method": {"name": document["method"]}}
+    # A section with nothing below it is as one that is left out.
+    document = {key: _as_section(key, v) for key, v in document.items() if v is not None}
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
@@ -167,59 +173,30 @@ def checked_settings(thing: type, given: Mapping[str, Any], where: str) -> Docum
     Raises:
         UserError: A setting is unknown or has the wrong type.
     """
-    fields: dict[str, Any] = {
+    known: dict[str, Any] = {
         name: (parameter.annotation, parameter.default)
         for name, parameter in settings(thing).items()
     }
-    model = create_model("Settings", __config__=ConfigDict(extra="forbid"), **fields)
+    model = create_model("Settings", __config__=ConfigDict(extra="forbid"), **known)
     try:
         valid = model.model_validate(dict(given))
     except ValidationError as error:
         raise UserError(f"{where}.{_explain(error, model)}") from None
-    return {name: getattr(valid, name) for name in fields}
+    return {name: getattr(valid, name) for name in known}
 
 
-def _named_roots(given: Document) -> Document:
-    """`root: X`, `roots: [X, Y]` and `roots: {a: X}` all become `roots: {a: {root: X}}`."""
-    given = dict(given)
-    single = {key: given.pop(key) for key in ("root", "name", *_ROOT_KEYS) if key in given}
-    if "root" in single:
-        roots: Any = [*_as_list(given.pop("roots", [])), single]
-        shared: Document = {}
-    else:
-        roots, shared = given.get("roots", {}), single
-    if isinstance(roots, dict):
-        roots = [{"name": name, **_as_root(root)} for name, root in roots.items()]
-    named = [_with_name({**shared, **_as_root(root)}) for root in roots]
-    given["roots"] = dict(named)
-    if len(given["roots"]) < len(named):
-        raise UserError("recipe: two roots in data.roots have the same name; give each a `name`.")
-    return given
-
-
-_ROOT_KEYS = ("layout", "task", "patient_pattern", "region")
-
-
-def _as_list(roots: Any) -> list[Any]:
-    return (
-        [{"name": k, **_as_root(v)} for k, v in roots.items()] if isinstance(roots, dict) else roots
-    )
-
-
-def _as_root(root: Any) -> Document:
-    return dict(root) if isinstance(root, dict) else {"root": root}
-
-
-def _with_name(root: Document) -> tuple[str, Document]:
-    name = root.pop("name", None) or Path(str(root.get("root", "data"))).resolve().name
-    return str(name).replace("/", "_"), root
+def _as_section(key: str, value: Any) -> Any:
+    """`method: rd`, and likewise for teacher and student, is short for `method: {name: rd}`."""
+    named = key in ("teacher", "student", "method") and isinstance(value, str)
+    return {"name": value} if named else value
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first error, in one line, with the nearest known key."""
-    first = error.errors(include_url=False)[0]
+    # What is unknown before what is missing: the one is often the other, misspelt.
+    first = min(error.errors(include_url=False), key=lambda e: e["type"] not in UNKNOWN)
     place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    if first["type"] in UNKNOWN:
         return _unknown(place, first, model)
     if first["type"] == "missing":
         return f"{place} is missing."
@@ -227,22 +204,25 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _unknown(place: str, error: ErrorDetails, model: type[BaseModel]) -> str:
-    known = _fields_at(model, error["loc"][:-1])
+    known = list(_fields(_section_at(model, error["loc"][:-1])))
     close = get_close_matches(str(error["loc"][-1]), known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{place} is unknown.{hint} Known: {', '.join(known) or 'none'}."
 
 
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section that a path leads to."""
+def _section_at(section: Any, path: tuple[int | str, ...]) -> Any:
+    """The model or the dataclass that a path leads to."""
     for part in path:
-        field = model.model_fields.get(str(part))
-        inner = _section(field) if field else None
-        model = inner or model
-    return list(model.model_fields)
+        field = _fields(section).get(str(part))
+        kinds = [field, *get_args(field)]  # itself, or the one inside `dict[str, ...]`, `... | None`
+        section = next((kind for kind in kinds if _fields(kind)), section)
+    return section
 
 
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    sections = (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return next(sections, None)
+def _fields(section: Any) -> dict[str, Any]:
+    """Names and types of the fields of a model or a dataclass; none of anything else."""
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return {name: field.annotation for name, field in section.model_fields.items()}
+    if isinstance(section, type) and is_dataclass(section):
+        return {field.name: field.type for field in fields(section)}
+    return {}

@@ -1,12 +1,12 @@
 """`medistill list`: what there is to choose from."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 
-class Shelf(str, Enum):
+class Shelf(StrEnum):
     """What can be listed."""
 
     methods = "methods"

@@ -1,4 +1,4 @@
-"""The `medistill` command: answers at once, because each verb imports what it needs when it runs."""
+"""The `medistill` command; it answers at once, for each verb imports what it needs as it runs."""
 
 import sys
 from importlib.metadata import version

@@ -37,14 +37,22 @@ class Console:
             sys.stdout.flush()
 
     @contextmanager
-    def track(self, label: str, total: int) -> Iterator[Advance]:
-        """Follow a stage of known length; call the yielded function with (done, note)."""
+    def track(
+        self, label: str, total: int, *, pause: float = PLAIN_SECONDS
+    ) -> Iterator[Advance]:
+        """Follow a stage of known length; call the yielded function with (done, note).
+
+        Args:
+            label: What the stage is called.
+            total: How many things will be done.
+            pause: Seconds between two plain lines at least; 0 prints every call.
+        """
         if self.quiet:
             yield _ignore
         elif self.terminal.is_terminal:
             yield from self._bar(label, total)
         else:
-            yield self._plain(label, total)
+            yield self._plain(label, total, pause)
 
     def _bar(self, label: str, total: int) -> Iterator[Advance]:
         columns = (
@@ -62,13 +70,13 @@ class Console:
 
             yield advance
 
-    def _plain(self, label: str, total: int) -> Advance:
+    def _plain(self, label: str, total: int, pause: float) -> Advance:
         started = last = time.monotonic()
 
         def advance(done: int, note: str = "") -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last < PLAIN_SECONDS and done < total:
+            if now - last < pause and done < total:
                 return
             last = now
             left = (now - started) / max(done, 1) * (total - done)

@@ -18,7 +18,7 @@ from medistill.runs.train import train
 
 SIZE = 64
 KNOWN = {"brain_mr": 200, "chest_xray": 200, "abdomen_ct": 200}  # images of each finding
-TARGET, LABELLED, TESTED = "breast_us", 25, 100
+TARGET, LABELLED, TESTED = "breast_us", 60, 120
 SHOWN = ("accuracy", "balanced_accuracy", "auroc")
 
 
@@ -86,7 +86,7 @@ def _foundation(out: Path) -> Recipe:
         },
         "student": {"name": "timm/resnet10t"},
         "method": {"name": "universal_pretraining"},
-        "training": _schedule(epochs=8, learning_rate=2e-3),
+        "training": _schedule(epochs=10, learning_rate=2e-3),
     })  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _student(out: Path, method: str) -> Recipe:
         "teacher": {"name": f"run:{out / 'foundation'}", "grid": 1},
         "student": {"name": "torchvision/shufflenet_v2_x0_5"},
         "method": {"name": method},
-        "training": _schedule(epochs=30, learning_rate=2e-3),
+        "training": _schedule(epochs=60, learning_rate=2e-3),
     })  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _schedule(**changes: Any) -> dict[str, Any]:
 
 
 def _print_table(alone: RunFolder, distilled: RunFolder) -> None:
-    table = Table(title="Breast phantoms, 75 labelled images: test, with 95 % intervals")
+    table = Table(title=f"Breast phantoms, {3 * LABELLED} labelled images: test, with 95 % intervals")
     table.add_column("")
     for metric in SHOWN:
         table.add_column(metric.replace("_", " "))

@@ -1,6 +1,7 @@
 """`export`: a deployed network as one ONNX file, checked against torch on real images."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def export_task(
     export_onnx(network, config, path)
     parity = check_parity(path, network, config, pictures(opened, "validation", COMPARED))
     known = read_json(run.parity) if run.parity.exists() else {}
-    known[task] = {"largest": parity.largest, "pictures": parity.pictures}
+    known[task] = asdict(parity)
     write_json(run.parity, known)
     size = path.stat().st_size / 1e6
     return (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medistill.errors import UserError
-from medistill.export.runtime import Model, predict_files
+from medistill.export.runtime import Model, find_images, predict_files
 from medistill.results import RunFolder
 from medistill.runs.console import Console
 
@@ -29,7 +29,9 @@ def predict(
     """
     console, table = console or Console(), Path(out)
     loaded = Model(_file(Path(model)))
-    summary = predict_files(loaded, [Path(image) for image in images], table)
+    inputs = [Path(image) for image in images]
+    with console.track("predicting", len(find_images(inputs))) as advance:
+        summary = predict_files(loaded, inputs, table, lambda done, _: advance(done, ""))
     console.say(f"{summary.written} images predicted: {table}")
     if summary.flagged:
         console.warn(f"{summary.flagged} are unlike the training images; see column `unlike`.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +125,7 @@ def deploy(
         "temperature": found.temperature,
         "threshold": _threshold(found.operating),
         "profile": profile(opened).as_document(),
+        "images": {split: len(rows) for split, rows in opened.dataset.splits.items()},
         **extra,
     }
     folder = run.deployed(task.name).path
@@ -136,15 +136,13 @@ def deploy(
 
 def profile(opened: Opened) -> ImageProfile:
     """What the training images are like, from a sample of them as their files hold them."""
-    rows = opened.dataset.splits["train"]
-    chosen = rows[np.linspace(0, len(rows) - 1, min(PROFILED, len(rows))).astype(int)]
-    return ImageProfile.of(opened.layout.read(opened.samples[row]) for row in chosen.tolist())
+    rows = _spread(opened, "train", PROFILED)
+    return ImageProfile.of(opened.layout.read(opened.samples[row]) for row in rows)
 
 
 def pictures(opened: Opened, split: str, count: int) -> list[Any]:
-    """Some images of a split as their files hold them."""
-    rows = islice(opened.dataset.splits[split].tolist(), count)
-    return [opened.layout.read(opened.samples[row]) for row in rows]
+    """Images from all over a split, as their files hold them."""
+    return [opened.layout.read(opened.samples[row]) for row in _spread(opened, split, count)]
 
 
 def save_worst(tables: Sequence[PredictionTable], opened: Sequence[Opened], run: RunFolder) -> None:
@@ -169,6 +167,13 @@ def save_costs(student: Student, teacher: nn.Module | None, size: int, run: RunF
     write_json(
         run.cost, {"student": own, "teacher": whole, "ratios": ratios(own, whole) if whole else {}}
     )
+
+
+def _spread(opened: Opened, split: str, count: int) -> list[int]:
+    """Up to so many rows, evenly from the whole split, which is sorted by class."""
+    rows = opened.dataset.splits[split]
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+    return [int(row) for row in rows[places.astype(int)]]
 
 
 def _cost(network: nn.Module, size: int) -> dict[str, Any]:

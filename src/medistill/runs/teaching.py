@@ -21,6 +21,7 @@ from medistill.models.weights import digest
 from medistill.recipe import Recipe, TeacherSource
 from medistill.results import RunFolder
 from medistill.runs.console import Console
+from medistill.training.devices import place, placed
 from medistill.types import Batch
 
 CACHING_BATCH = 64
@@ -44,7 +45,7 @@ class Teaching:
         """What the teacher's probe says of some images."""
         parts = []
         for batch in batches:
-            logits = self.asked(batch.to(device)).logits
+            logits = self.asked(placed(batch, device)).logits
             assert logits is not None, "a teacher without a probe has no logits"
             parts.append((batch.samples, batch.targets, logits.cpu()))
         return Predictions(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
@@ -90,7 +91,7 @@ class Classroom:
         if foundation is None:
             asked = teacher = self._precomputed()
         else:
-            foundation.encoder.to(self.device)
+            place(foundation.encoder, self.device)
             shape = (3, self.size, self.size)
             frozen = Frozen(foundation.encoder, grid=self.source.grid, image_shape=shape)
             asked, teacher = frozen, self._cached(frozen) if self.source.cache else frozen
@@ -100,7 +101,13 @@ class Classroom:
         return Teaching(Probed(teacher, probe), Probed(asked, probe), probe)
 
     def _precomputed(self) -> Precomputed:
-        sources = [sample.source for one in self.opened for sample in one.samples]
+        # Of several roots each has its name before its paths: two may hold a file of one name.
+        several = len(self.opened) > 1
+        sources = [
+            f"{one.dataset.task.name}/{sample.source}" if several else sample.source
+            for one in self.opened
+            for sample in one.samples
+        ]
         return Precomputed.open(features_file(self.source), sources, views=self.views.count)
 
     def _cached(self, frozen: Frozen) -> Cached:
@@ -109,7 +116,7 @@ class Classroom:
         key = self._key(frozen)
         folder = self.store / key[:32]
         if not folder.is_dir():
-            example = next(iter(training.epoch(0))).to(self.device)
+            example = placed(next(iter(training.epoch(0))), self.device)
             plan = plan_cache(frozen, example, rows=rows, folder=folder)
             self.console.say(str(plan))
             plan.refuse_over_free_disk()
@@ -117,7 +124,7 @@ class Classroom:
         with self.console.track("teacher", rows) as advance:
             cache = build_cache(
                 frozen,
-                (batch.to(self.device) for batch in asked),
+                (placed(batch, self.device) for batch in asked),
                 samples=training.rows,
                 views=self.views.count,
                 folder=folder,
@@ -159,7 +166,7 @@ class Classroom:
         """Features and targets of all views of a split."""
         features, targets = [], []
         for batch in loader.every_view():
-            features.append(teacher(batch.to(self.device)).features.cpu())
+            features.append(teacher(placed(batch, self.device)).features.cpu())
             targets.append(batch.targets)
         return torch.cat(features), torch.cat(targets)
 
