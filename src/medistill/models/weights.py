@@ -165,17 +165,28 @@ def _matched(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[dict[str,
     wanted = backbone.network.state_dict()
     prefix = _prefix(wanted, state)
     given = {key.removeprefix(prefix): key for key in state if key.startswith(prefix)}
-    heads = {*_HEADS, *backbone.dropped}
-    missing = [n for n in wanted if n not in given and not n.endswith(_COUNTER)]
-    strange = [n for n in given if n not in wanted and n.partition(".")[0] not in heads]
-    found = {n: given[n] for n in wanted if n in given}
-    other = [n for n, key in found.items() if state[key].shape != wanted[n].shape]
-    complaints = [
-        *(f"{n} is {_shape(state[found[n]])} in the file, not {_shape(wanted[n])}" for n in other),
-        *(f"{n} is not in the file" for n in missing),
-    ]
+    found = {name: given[name] for name in wanted if name in given}
+    complaints = _complaints(wanted, {name: state[key] for name, key in found.items()})
     # With the wrong names on one side, those on the other would count double.
-    return found, complaints or [f"{n} is not in {backbone.spec.name}" for n in strange]
+    return found, complaints or _strange(backbone, set(given) - set(wanted))
+
+
+def _complaints(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Tensors of the encoder that the file has in another shape, or not at all."""
+    other = [
+        f"{name} is {_shape(tensor)} in the file, not {_shape(wanted[name])}"
+        for name, tensor in found.items()
+        if tensor.shape != wanted[name].shape
+    ]
+    missing = [name for name in wanted if name not in found and not name.endswith(_COUNTER)]
+    return other + [f"{name} is not in the file" for name in missing]
+
+
+def _strange(backbone: Backbone, names: set[str]) -> list[str]:
+    """Tensors beside the encoder's that are of no head that we know."""
+    heads = {*_HEADS, *backbone.dropped}
+    strange = sorted(name for name in names if name.partition(".")[0] not in heads)
+    return [f"{name} is not in {backbone.spec.name}" for name in strange]
 
 
 def _prefix(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,91 @@
+"""The networks that a run is compared with, and whether they differ by more than noise."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medistill.report.evidence import Evidence, distinct_names
+from medistill.report.wording import spoken
+from medistill.results import Estimate, PredictionTable
+
+STUDENT, PROBE = "student", "teacher (probe)"
+FIRST_OTHER = 2  # series of the first other run, after student and probe
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network that was judged on a task.
+
+    Args:
+        name: As tables call it.
+        note: What it is, in a word or two.
+        series: Its number, and so its colour.
+        estimates: Its metrics.
+    """
+
+    name: str
+    note: str
+    series: int
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How many samples of a task two runs have in common.
+
+    Args:
+        both: Samples that both were judged on.
+        own: Samples of this run.
+        theirs: Samples of the other.
+    """
+
+    both: int
+    own: int
+    theirs: int
+
+    @property
+    def same(self) -> bool:
+        """Whether the two were judged on the very same samples."""
+        return self.both == self.own == self.theirs
+
+
+def contenders(
+    evidence: Evidence, others: Sequence[Evidence], task: str, split: str | None = None
+) -> list[Contender]:
+    """Student, teacher's probe and other runs on a task, as far as they were judged on it."""
+    split = split or evidence.split
+    teacher = evidence.teacher_metrics.get(split, {}).get(task, {})
+    every = [
+        Contender(STUDENT, method_of(evidence), 0, evidence.estimates(task, split)),
+        Contender(PROBE, "", 1, teacher),
+        *(
+            Contender(name, method_of(other), number, other.estimates(task, split))
+            for number, (name, other) in enumerate(
+                zip(distinct_names([evidence, *others])[1:], others, strict=True), start=FIRST_OTHER
+            )
+        ),
+    ]
+    return [one for one in every if one.estimates]
+
+
+def method_of(evidence: Evidence) -> str:
+    """A run's method in words; empty where the recipe is not there."""
+    return spoken(evidence.part("method").get("name", ""))
+
+
+def shared_samples(own: PredictionTable, theirs: PredictionTable) -> Shared:
+    """Compare two tables by the pixels and the classes of their samples."""
+    # Digests may repeat: identical images stand in a split as often as they were listed.
+    first, second = Counter(_keys(own)), Counter(_keys(theirs))
+    return Shared((first & second).total(), first.total(), second.total())
+
+
+def distinguishable(difference: Mapping[str, float | None]) -> bool | None:
+    """Whether the 95 % interval of a difference leaves zero out; None without an interval."""
+    low, high = difference.get("low"), difference.get("high")
+    return None if low is None or high is None else low > 0 or high < 0
+
+
+def _keys(table: PredictionTable) -> list[tuple[str, str]]:
+    names = [table.classes[target] for target in table.targets.tolist()]
+    return list(zip(table.samples, names, strict=True))

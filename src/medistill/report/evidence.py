@@ -1,0 +1,211 @@
+"""What a run folder tells, read when it is asked for; what is missing is empty."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from medistill.errors import UserError
+from medistill.results import (
+    Estimate,
+    Metrics,
+    PredictionTable,
+    RunFolder,
+    read_json,
+    read_jsonl,
+    read_predictions,
+)
+
+Document = dict[str, Any]
+FILES: Final = {
+    "recipe.yaml": "the recipe",
+    "environment.json": "the environment",
+    "log.jsonl": "the log of training",
+    "data.json": "the account of the data",
+    "metrics.json": "the metrics",
+    "predictions.csv": "the predictions",
+    "cost.json": "the cost",
+    "parity.json": "the check of the exported file",
+    "worst/index.json": "the worst mistakes",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The files of one run as the report reads them."""
+
+    run: RunFolder
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.run.path.resolve().name
+
+    @cached_property
+    def recipe_text(self) -> str:
+        """The resolved recipe as it was saved."""
+        path = self.run.recipe
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    @cached_property
+    def recipe(self) -> Document:
+        """The resolved recipe."""
+        try:
+            return dict(yaml.safe_load(self.recipe_text) or {})
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise _broken(self.run.recipe, error) from None
+
+    @cached_property
+    def environment(self) -> Document:
+        """Versions, hardware, hashes."""
+        return _mapping(self.run.environment)
+
+    @cached_property
+    def log(self) -> list[Document]:
+        """One record an epoch."""
+        return [record for record in read_jsonl(self.run.log) if "epoch" in record]
+
+    @cached_property
+    def data(self) -> dict[str, Document]:
+        """Classes, counts and findings by task."""
+        return _mapping(self.run.data)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Of the deployed student."""
+        return _mapping(self.run.metrics)
+
+    @cached_property
+    def teacher_metrics(self) -> Metrics:
+        """Of the teacher's linear probe."""
+        return _mapping(self.run.teacher_metrics)
+
+    @cached_property
+    def cost(self) -> dict[str, Document | None]:
+        """Of student and teacher, and their ratios."""
+        return _mapping(self.run.cost)
+
+    @cached_property
+    def parity(self) -> dict[str, Document]:
+        """How far the exported file is from the network, by task."""
+        return _mapping(self.run.parity)
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+        """This run minus another, by the other's path, task and metric."""
+        return _mapping(self.run.differences)
+
+    @cached_property
+    def configs(self) -> dict[str, Document]:
+        """Of the deployed networks, by task."""
+        return {task: _read(self.run.deployed(task).config) for task in self.run.tasks()}
+
+    @cached_property
+    def predictions(self) -> list[PredictionTable]:
+        """Of the deployed student, with only the samples whose class is known."""
+        path = self.run.predictions
+        try:
+            return [_labelled(table) for table in read_predictions(path)] if path.is_file() else []
+        except (KeyError, ValueError) as error:
+            raise _broken(path, error) from None
+
+    @cached_property
+    def mistakes(self) -> list[Document]:
+        """The worst mistakes whose picture is there; a name that leads elsewhere is left out."""
+        index = self.run.worst / "index.json"
+        # A run may come from elsewhere: its index must not fetch other files into the page.
+        return [
+            mistake
+            for mistake in (_read(index) if index.is_file() else [])
+            if Path(mistake["file"]).name == mistake["file"]
+            and (self.run.worst / mistake["file"]).is_file()
+        ]
+
+    @cached_property
+    def evaluations(self) -> dict[str, Metrics]:
+        """What later evaluations found, by the name of each: on other images, or another split."""
+        found = sorted((self.run.path / "evaluations").glob("*/metrics.json"))
+        return {path.parent.name: _mapping(path) for path in found}
+
+    @property
+    def missing(self) -> list[str]:
+        """What this run has not written, in words."""
+        return [words for file, words in FILES.items() if not (self.run.path / file).is_file()]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Every task that some file speaks of, in the recipe's order."""
+        roots = self.recipe.get("data", {}).get("roots", {})
+        judged = (task for tasks in self.metrics.values() for task in tasks)
+        # What trains without labels is deployed as "all": that is no task.
+        return list(dict.fromkeys([*roots, *self.data, *judged]) or self.configs)
+
+    @property
+    def split(self) -> str:
+        """The split that counts: test, else one from elsewhere, else validation."""
+        first = ("test", *(s for s in self.metrics if s not in ("train", "validation")))
+        return next((s for s in (*first, "validation") if s in self.metrics), "test")
+
+    def estimates(self, task: str, split: str | None = None) -> Mapping[str, Estimate]:
+        """Metrics of a task in a split, or in the one that counts; maybe none."""
+        return self.metrics.get(split or self.split, {}).get(task, {})
+
+    def table(self, task: str) -> PredictionTable | None:
+        """Predictions of a task in the split that counts."""
+        fitting = (t for t in self.predictions if (t.task, t.split) == (task, self.split))
+        return next((table for table in fitting if len(table)), None)
+
+    def classes(self, task: str) -> list[str]:
+        """Names of a task's classes; none for images without labels."""
+        known = (source.get(task, {}).get("classes") for source in (self.configs, self.data))
+        return next((list(names) for names in known if names), [])
+
+    def part(self, section: str) -> Document:
+        """A section of the recipe; empty when it is not there."""
+        return dict(self.recipe.get(section) or {})
+
+
+def distinct_names(evidence: Iterable[Evidence]) -> list[str]:
+    """Names of runs, with the folder above where two would be called the same."""
+    runs = list(evidence)
+    names = [one.name for one in runs]
+    return [
+        one.name if names.count(one.name) == 1 else "/".join(one.run.path.resolve().parts[-2:])
+        for one in runs
+    ]
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    found = _read(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise _broken(path, ValueError("it holds no names"))
+    return found
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    reason = str(error).partition("\n")[0]
+    return UserError(f"{path} cannot be read ({reason}); remove it to report without it.")
+
+
+def _labelled(table: PredictionTable) -> PredictionTable:
+    rows = np.flatnonzero(table.targets >= 0)
+    return PredictionTable(
+        table.task,
+        table.split,
+        table.classes,
+        tuple(table.samples[row] for row in rows.tolist()),
+        table.targets[rows],
+        table.probabilities[rows],
+        table.groups[rows],
+    )

@@ -1,0 +1,158 @@
+"""The top of the page: what was made, how good it is, how small and how fast."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from medistill.report.comparison import PROBE, method_of
+from medistill.report.evidence import Evidence
+from medistill.report.markup import Html, element, number, together
+from medistill.report.tables import Table
+from medistill.report.wording import (
+    UNDEFINED,
+    amount,
+    counted,
+    interval_of,
+    listed,
+    metric,
+    network,
+    said,
+    value_of,
+)
+
+KEYS: Final = ("accuracy", "balanced_accuracy", "auroc")
+NAMED = 5  # classes; of more only the number is said
+ALIKE = 1.05  # a ratio up to this is none to speak of
+
+
+def headline(evidence: Evidence) -> Html:
+    """Title, lede, key figures, size and speed, and what the folder does not hold."""
+    judged = [task for task in evidence.tasks if evidence.estimates(task)]
+    figures = [_key_figures(evidence, judged[0])] if len(judged) == 1 else []
+    summary = [_summary(evidence, judged).html("results")] if len(judged) > 1 else []
+    sentences = [*_made(evidence), *_size_and_speed(evidence)]
+    return element(
+        "header",
+        element("p", "medistill · report of a run", class_="kicker"),
+        element("h1", evidence.name),
+        *_stamp(evidence),
+        element("p", together(sentences, " "), class_="lede"),
+        *figures,
+        *summary,
+        *_left_out(evidence),
+    )
+
+
+def student_of(evidence: Evidence) -> str:
+    """Name of the student's network."""
+    return network(evidence.part("student").get("name", ""))
+
+
+def teacher_of(evidence: Evidence) -> str:
+    """Name of the teacher; empty where there was none."""
+    # A recipe may name a teacher that its method never asks: the environment knows who taught.
+    known = evidence.environment.get("teacher", evidence.part("teacher")) or {}
+    return network(known.get("name") or "")
+
+
+def _stamp(evidence: Evidence) -> list[Html]:
+    teacher, part = evidence.environment.get("teacher") or {}, evidence.part("teacher")
+    if not teacher.get("random", part.get("weights") == "random"):
+        return []
+    return [element("p", "The teacher had random weights: it had learned nothing.", class_="stamp")]
+
+
+def _made(evidence: Evidence) -> list[Html]:
+    student, teacher, method = student_of(evidence), teacher_of(evidence), method_of(evidence)
+    what = element("strong", student) if student else "A student"
+    taught = [", taught by ", element("strong", teacher)] if teacher else [", without a teacher"]
+    how = [f" ({method})"] if method else []
+    parts = [what, *_purpose(evidence), *(taught if evidence.recipe else []), *how, "."]
+    return [together(parts)]
+
+
+def _purpose(evidence: Evidence) -> list[str]:
+    tasks = evidence.tasks
+    if not tasks:
+        return []
+    if evidence.data and not any(evidence.classes(task) for task in tasks):
+        return [", trained without labels on ", listed(tasks)]
+    if len(tasks) > 1:
+        return [" for ", counted(len(tasks), "task"), ": ", listed(tasks)]
+    classes = evidence.classes(tasks[0])
+    if len(classes) < 2:
+        return [" for ", tasks[0]]
+    told = listed(classes) if len(classes) <= NAMED else f"{len(classes)} classes"
+    apart = "from one another" if len(classes) > 2 else "apart"
+    return [f" for {tasks[0]}: telling {told} {apart}"]
+
+
+def images_of(evidence: Evidence, task: str) -> int:
+    """How many images a task was judged on."""
+    table = evidence.table(task)
+    if table is not None:
+        return len(table)
+    counts = evidence.data.get(task, {}).get("counts", {})
+    return sum(counts.get(evidence.split, {}).values())
+
+
+def _size_and_speed(evidence: Evidence) -> list[Html]:
+    own, ratios = evidence.cost.get("student") or {}, evidence.cost.get("ratios") or {}
+    told = []
+    if own.get("parameters") is not None:
+        held = together(["It holds ", number(amount(own["parameters"])), " parameters"])
+        told.append(together([held, *_against(ratios.get("parameters"), "fewer", "more")]))
+    if own.get("latency_ms_p50") is not None:
+        time = number(amount(own["latency_ms_p50"], "ms"))
+        start = "and answers" if told else "It answers"
+        ratio = _against(ratios.get("latency_ms_p50"), "faster", "slower")
+        told.append(together([f"{start} in ", time, " on a CPU", *ratio]))
+    return [together([together(told, " "), "."])] if told else []
+
+
+def _against(ratio: float | int | None, less: str, more: str) -> list[Html]:
+    """A ratio to the teacher in words: (9.4 times fewer than the teacher)."""
+    if not ratio:
+        return []
+    # "0.24 times as many" is harder to see than "4.1 times fewer".
+    times, word = (1 / ratio, less) if ratio < 1 else (ratio, more)
+    if times <= ALIKE:
+        return [together([" (about as the teacher)"])]
+    return [together([" (", number(f"{times:.2g} times"), f" {word} than the teacher)"])]
+
+
+def _key_figures(evidence: Evidence, task: str) -> Html:
+    estimates = evidence.estimates(task)
+    teacher = evidence.teacher_metrics.get(evidence.split, {}).get(task, {})
+    items = []
+    for key in (key for key in KEYS if key in estimates):
+        interval, probed = interval_of(key, estimates[key]), teacher.get(key)
+        beside = [f"{interval}"] if interval else []
+        beside += [f"{PROBE} {value_of(key, probed['value'])}"] if probed else []
+        large = element("dd", value_of(key, estimates[key]["value"]), class_="large")
+        under = [element("dd", text) for text in beside]
+        items.append(element("div", element("dt", metric(key).words), large, *under))
+    images = images_of(evidence, task)
+    on = counted(images, f"{evidence.split} image") if images else f"the {evidence.split} split"
+    told = f"On {on}; beneath each value its 95 % interval."
+    return together([element("dl", *items, class_="key"), element("p", told, class_="quiet")])
+
+
+def _summary(evidence: Evidence, judged: Sequence[str]) -> Table:
+    shown = [key for key in KEYS if any(key in evidence.estimates(task) for task in judged)]
+    rows = []
+    for place, task in enumerate(evidence.tasks, start=1):
+        if task in judged:
+            images, estimates = images_of(evidence, task), evidence.estimates(task)
+            link = element("a", task, href=f"#task-{place}")
+            cells = (number(said(key, estimates.get(key))) for key in shown)
+            rows.append([link, f"{images:,}" if images else UNDEFINED, *cells])
+    head = ["Task", f"Images ({evidence.split})", *(metric(key).words for key in shown)]
+    return Table(head, rows, "Each task with its 95 % intervals.")
+
+
+def _left_out(evidence: Evidence) -> list[Html]:
+    missing = evidence.missing
+    if not missing:
+        return []
+    start = "" if evidence.metrics else "The run was interrupted, or has nothing to be judged by. "
+    return [element("p", f"{start}Not in the folder: {listed(missing)}.", class_="quiet")]

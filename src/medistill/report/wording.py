@@ -1,0 +1,174 @@
+"""Plain words for metrics, and numbers with as many digits as they deserve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from medistill.results import Estimate
+
+Number = float | int  # JSON writes 1 where 1.0 was meant
+UNDEFINED: Final = "\N{EN DASH}"
+MINUS: Final = "\N{MINUS SIGN}"
+PREFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is spoken of.
+
+    Args:
+        words: Its name.
+        percent: Whether it is a share of samples, and so printed in per cent.
+        lower: Whether less of it is better.
+        hint: What it tells, for who has not met it.
+    """
+
+    words: str
+    percent: bool = True
+    lower: bool = False
+    hint: str = ""
+
+
+METRICS: Final = {
+    "accuracy": Metric("Accuracy", hint="share of images called right"),
+    "balanced_accuracy": Metric("Balanced accuracy", hint="mean of the classes' sensitivities"),
+    "macro_f1": Metric("Macro F1", percent=False, hint="mean over classes"),
+    "auroc": Metric("AUROC", percent=False, hint="area under the ROC curve; 0.5 is chance"),
+    "average_precision": Metric(
+        "Average precision", percent=False, hint="area under precision and sensitivity"
+    ),
+    "sensitivity": Metric("Sensitivity"),
+    "specificity": Metric("Specificity"),
+    "sensitivity_at_threshold": Metric("Sensitivity at the threshold"),
+    "specificity_at_threshold": Metric("Specificity at the threshold"),
+    "expected_calibration_error": Metric(
+        "Calibration error", False, True, "stated against observed shares"
+    ),
+    "negative_log_likelihood": Metric("Log loss", False, True, "mean surprise at the truth"),
+    "brier": Metric("Brier score", False, True, "mean squared error"),
+}
+
+
+def metric(key: str) -> Metric:
+    """How a key of `metrics.json` is spoken of, one that nobody foresaw included."""
+    name, slash, of = key.partition("/")
+    if slash:
+        return Metric(f"{_spaced(name)}, {of}")
+    return METRICS.get(key) or Metric(_spaced(name), percent=False)
+
+
+def inside(key: str) -> str:
+    """A metric's name within a sentence: balanced accuracy, but AUROC."""
+    words = metric(key).words
+    return words if words.split()[0].isupper() else words[:1].lower() + words[1:]
+
+
+def value_of(key: str, value: Number | None) -> str:
+    """A metric's value: 74.9 % or 0.823."""
+    if value is None:
+        return UNDEFINED
+    return f"{100 * value:.1f} %" if metric(key).percent else f"{value:.3f}"
+
+
+def interval_of(key: str, estimate: Estimate | None) -> str:
+    """A metric's 95 % interval, without its unit; empty where there is none."""
+    low, high = (estimate["low"], estimate["high"]) if estimate else (None, None)
+    if low is None or high is None:
+        return ""
+    return f"{value_of(key, low).removesuffix(' %')} to {value_of(key, high).removesuffix(' %')}"
+
+
+def said(key: str, estimate: Estimate | None) -> str:
+    """Value and interval in one: 74.9 % (68.5 to 80.8)."""
+    if estimate is None:
+        return UNDEFINED
+    interval = interval_of(key, estimate)
+    value = value_of(key, estimate["value"])
+    return f"{value} ({interval})" if interval else value
+
+
+def difference_of(key: str, value: Number | None) -> str:
+    """A difference with its sign: +3.4 points, or −0.031."""
+    if value is None:
+        return UNDEFINED
+    if metric(key).percent:
+        return f"{_signed(value * 100, 1)} points"
+    return _signed(value, 3)
+
+
+def difference_interval(key: str, low: Number | None, high: Number | None) -> str:
+    """The interval of a difference, with signs."""
+    if low is None or high is None:
+        return UNDEFINED
+    ends = (difference_of(key, end).removesuffix(" points") for end in (low, high))
+    return " to ".join(ends)
+
+
+def probability_of_chance(p: Number | None) -> str:
+    """A p-value: 0.14, or < 0.001 where more digits would mean nothing."""
+    if p is None:
+        return UNDEFINED
+    return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def significant(value: Number) -> str:
+    """Three digits that count, without an exponent: 1.26, 0.0145, 12,300."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if value == 0:
+        return "0"
+    digits, shift = f"{value:.2e}".split("e")
+    return f"{float(digits) * 10 ** int(shift):.{max(0, 2 - int(shift))}f}"
+
+
+def amount(value: Number | None, unit: str = "") -> str:
+    """A quantity with a prefix and its unit: 1.26 M, 145 MB, 4.31 ms."""
+    if value is None:
+        return UNDEFINED
+    # Milliseconds carry their prefix already.
+    scale, prefix = next(
+        (pair for pair in PREFIXES if abs(value) >= pair[0] and unit != "ms"), (1.0, "")
+    )
+    return f"{significant(value / scale)} {prefix}{unit}".rstrip()
+
+
+def duration(seconds: Number) -> str:
+    """A time as people say it: 41 s, 12 min, 2 h 05 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """How many of something: 1 image, 12,300 images."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def network(name: str) -> str:
+    """A network's name in a recipe, without its library or the folders that led to it."""
+    _, colon, path = name.partition(":")
+    return PurePath(path.rstrip("/")).name if colon else name.rpartition("/")[2]
+
+
+def spoken(name: str) -> str:
+    """The name of a method or loss term, in words."""
+    return name.replace("_", " ")
+
+
+def _spaced(name: str) -> str:
+    return spoken(name).capitalize()
+
+
+def _signed(value: Number, digits: int) -> str:
+    text = f"{value:+.{digits}f}"
+    if float(text) == 0:
+        return text[1:]
+    return text.replace("-", MINUS)
