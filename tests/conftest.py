@@ -9,6 +9,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("medistill", "beartype.beartype")
 
+from tests.trained import finished, phantoms  # noqa: E402, F401  (after the hook)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -7,15 +7,16 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "UserError": "medistill.errors",
-    "read_recipe": "medistill.recipe",
-    "train": "medistill.runs.train",
-    "evaluate": "medistill.runs.evaluate",
-    "export": "medistill.runs.export",
-    "predict": "medistill.runs.predict",
-    "report": "medistill.runs.report",
-    "check": "medistill.runs.check",
-    "load": "medistill.runs.load",
+    "UserError": ("medistill.errors", "UserError"),
+    "read_recipe": ("medistill.recipe", "read_recipe"),
+    "train": ("medistill.runs.train", "train"),
+    "evaluate": ("medistill.runs.evaluate", "evaluate"),
+    "predict": ("medistill.runs.predict", "predict"),
+    "check": ("medistill.runs.check", "check"),
+    "load": ("medistill.runs.load", "load"),
+    # Not `export` and `report`: those are packages here, and would take the place of a function.
+    "export_run": ("medistill.runs.export", "export"),
+    "report_run": ("medistill.runs.report", "report"),
 }
 __all__ = [*_HOME]
 
@@ -23,4 +24,5 @@ __all__ = [*_HOME]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"medistill has no {name!r}; it offers {', '.join(_HOME)}.")
-    return getattr(import_module(_HOME[name]), name)
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)

@@ -88,6 +88,7 @@ class StudentSource(Section):
     options: dict[str, Any] = {}
     mean: float | tuple[float, float, float] | None = None
     std: float | tuple[float, float, float] | None = None
+    size: int | None = Field(default=None, ge=8)  # it shrinks the images, the teacher need not
 
 
 class Training(Section):
@@ -214,7 +215,10 @@ def _section_at(section: Any, path: tuple[int | str, ...]) -> Any:
     """The model or the dataclass that a path leads to."""
     for part in path:
         field = _fields(section).get(str(part))
-        kinds = [field, *get_args(field)]  # itself, or the one inside `dict[str, ...]`, `... | None`
+        kinds = [
+            field,
+            *get_args(field),
+        ]  # itself, or the one inside `dict[str, ...]`, `... | None`
         section = next((kind for kind in kinds if _fields(kind)), section)
     return section
 

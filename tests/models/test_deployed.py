@@ -52,7 +52,7 @@ def test_options_and_size_come_back(tmp_path: Path) -> None:
     backbone = build_backbone("timm/vit_tiny_patch16_224", {"img_size": 32})
     save_deployed(Student(Encoder(backbone, size=32), 2), tmp_path, {**CONFIG, "size": 99})
     loaded, config = load_deployed(tmp_path)
-    assert (loaded.encoder.size, config["size"]) == (32, 32)
+    assert (loaded.encoder.size, config["size"]) == (32, 99)
     assert loaded(torch.rand(1, 3, 50, 40)).features.shape == (1, 192)
 
 
@@ -79,14 +79,15 @@ def test_a_failure_while_writing_leaves_the_former_network(
     folder = run / "deployed" / "lung"
     before = (folder / "model.safetensors").read_bytes()
 
-    def full(state: object, path: Path, **_: object) -> None:
-        path.write_bytes(b"half")
+    def full(path: Path, content: bytes) -> int:
+        path.write_text("half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("medistill.models.deployed.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
         save_deployed(small_student(), folder, CONFIG)
     assert (folder / "model.safetensors").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_as_many_class_names_as_logits_are_needed(tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ def evaluate(
     classes: Annotated[
         str | None, typer.Option(help="How the other data call the classes: mine=theirs,...")
     ] = None,
+    task: Annotated[str | None, typer.Option(help="Which task, if the run has several.")] = None,
 ) -> None:
     """Judge a run's deployed network, and print its metrics with intervals."""
     pairs = _pairs(classes) if classes else {}
 
     from medistill.runs.evaluate import evaluate as work
 
-    work(run, data=data, split=split, classes=pairs)
+    work(run, data=data, split=split, classes=pairs, task=task)
 
 
 def _pairs(text: str) -> dict[str, str]:

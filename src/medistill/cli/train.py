@@ -1,5 +1,6 @@
 """`medistill train`: from a recipe to a judged, exported, documented student."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,8 @@ def train(
     from medistill.recipe import read_recipe
 
     parsed = read_recipe(recipe, settings)
+    if "WORLD_SIZE" in os.environ:  # under torchrun: DDP repeats a hint in every process
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     from medistill.runs.train import train as work
 

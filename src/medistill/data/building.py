@@ -22,7 +22,7 @@ from medistill.data.entries import Entry, broken, describe
 from medistill.data.fingerprints import UNREADABLE
 from medistill.data.layouts.base import Layout, Sample
 from medistill.data.picture import Unreadable
-from medistill.errors import UserError
+from medistill.errors import Failure, UserError
 from medistill.resampling import resize
 
 OnProgress = Callable[[int, int], None]
@@ -63,7 +63,7 @@ def build(
             (workshop / ENTRIES).write_text(json.dumps([asdict(entry) for entry in entries]))
             _publish(workshop, place)
     except OSError as error:
-        raise UserError(_explained(error, place.parent)) from error
+        raise Failure(_explained(error, place.parent)) from error
 
 
 def _decode_all(

@@ -79,9 +79,9 @@ def _texture(random: np.random.Generator, size: int, cells: int) -> Field:
 
 def _brain(x: Field, y: Field, random: np.random.Generator) -> Field:
     a, b = random.uniform(0.72, 0.85), random.uniform(0.8, 0.92)
-    skull = _ellipse(x, y, (0, 0), (a, b)) - _ellipse(x, y, (0, 0), (a - 0.08, b - 0.08))
+    skull = _ellipse(x, y, (0.0, 0.0), (a, b)) - _ellipse(x, y, (0.0, 0.0), (a - 0.08, b - 0.08))
     gyri = 0.05 * _texture(random, len(x), 14)
-    tissue = (0.45 + gyri) * _ellipse(x, y, (0, 0), (a - 0.1, b - 0.1))
+    tissue = (0.45 + gyri) * _ellipse(x, y, (0.0, 0.0), (a - 0.1, b - 0.1))
     gap = random.uniform(0.1, 0.18)
     ventricles = sum(_ellipse(x, y, (s * gap, 0.05), (0.08, 0.24)) for s in (-1, 1))
     return 0.6 * skull + tissue - 0.25 * ventricles
@@ -89,17 +89,17 @@ def _brain(x: Field, y: Field, random: np.random.Generator) -> Field:
 
 def _chest(x: Field, y: Field, random: np.random.Generator) -> Field:
     width = random.uniform(0.3, 0.38)
-    lungs = sum(_ellipse(x, y, (s * 0.45, 0), (width, 0.75)) for s in (-1, 1))
+    lungs = sum(_ellipse(x, y, (s * 0.45, 0.0), (width, 0.75)) for s in (-1, 1))
     ribs = 0.06 * np.cos((y + 0.4 * x**2) * random.uniform(18, 24) + random.uniform(0, 6.3))
     heart = _ellipse(x, y, (0.12, 0.25), (0.32, 0.36))
     return 0.7 - 0.4 * lungs + ribs * (lungs > 0.3) + 0.15 * heart
 
 
 def _abdomen(x: Field, y: Field, random: np.random.Generator) -> Field:
-    body = _ellipse(x, y, (0, 0), (0.92, 0.72))
+    body = _ellipse(x, y, (0.0, 0.0), (0.92, 0.72))
     liver = _ellipse(x, y, (-0.38, random.uniform(-0.15, 0)), (0.42, 0.4))
     kidneys = sum(_ellipse(x, y, (s * 0.45, 0.32), (0.14, 0.2)) for s in (-1, 1))
-    spine = _ellipse(x, y, (0, 0.5), (0.14, 0.14))
+    spine = _ellipse(x, y, (0.0, 0.5), (0.14, 0.14))
     return 0.4 * body + 0.12 * liver + 0.15 * kidneys + 0.4 * spine
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from medistill.data.formats import Picture
-from medistill.errors import UserError
+from medistill.errors import Failure
 from medistill.export.metadata import Metadata
 from medistill.export.onnx import portable
 from medistill.export.runtime import Model, three_channels
@@ -27,7 +27,7 @@ TOLERANCE = 1e-3  # of a probability; float error alone stays below 1e-5
 NEAR_HALF = 1e-3
 
 
-class ParityError(UserError):
+class ParityError(Failure):
     """An exported file does not give the probabilities of the network that it was made from."""
 
 

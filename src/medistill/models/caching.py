@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from medistill.errors import UserError
+from medistill.errors import Failure, UserError
 from medistill.models.cache_rows import (
     Column,
     Shapes,
@@ -335,7 +335,7 @@ def _disk_full_explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise UserError(
+        raise Failure(
             f"The disk of {folder.parent} is full. The teacher cache keeps what it has, and goes "
             "on from there: make room and run the same command again."
         ) from error

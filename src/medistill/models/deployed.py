@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from medistill.errors import UserError
 from medistill.models.backbones.base import BackboneSpec, build_backbone
 from medistill.models.networks import Encoder, Student
+from medistill.results import replacing, write_json
 
 FORMAT = 1
 _TENSORS, _CONFIG = "model.safetensors", "config.json"
@@ -24,6 +25,8 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
         student: What is deployed; its backbone and normalisation go into the config.
         folder: Made if need be.
         config: `task`, `classes` (names), `size`, and what else readers may want; plain values.
+            `size` is that of the images it is given: an encoder with a size of its own, noted as
+            `network_size`, resizes them once more.
     """
     encoder = student.encoder
     document = {
@@ -32,19 +35,17 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
         "backbone": {"name": encoder.backbone.spec.name, "options": encoder.backbone.spec.options},
         "mean": list(encoder.mean),
         "std": list(encoder.std),
-        "size": encoder.size or config["size"],
+        "size": config.get("size") or encoder.size,
+        "network_size": encoder.size,
     }
     if len(config["classes"]) != student.head.out_features:
         raise ValueError(f"{student.head.out_features} logits for {len(config['classes'])} classes")
-    folder.mkdir(parents=True, exist_ok=True)
     # Cloned, because safetensors refuses tensors that share memory.
     state = {n: t.detach().cpu().clone().contiguous() for n, t in student.state_dict().items()}
-    partial = folder / f"{_TENSORS}.partial"
-    save_file(state, partial, metadata={"format": "pt"})
-    partial.replace(folder / _TENSORS)
-    partial = folder / f"{_CONFIG}.partial"
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / _CONFIG)
+    with replacing(folder / _TENSORS) as draft:
+        # Through memory: safetensors hides a full disk behind an error of its own.
+        draft.write_bytes(save(state, metadata={"format": "pt"}))
+    write_json(folder / _CONFIG, document)
 
 
 def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
@@ -59,7 +60,7 @@ def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
         build_backbone(spec.name, spec.options),
         mean=config["mean"],
         std=config["std"],
-        size=config["size"],
+        size=config.get("network_size") or config["size"],
     )
     student = Student(encoder, len(config["classes"]))
     try:

@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medistill.errors import UserError
+from medistill.results import replacing
 
 STRENGTHS = tuple(10.0**power for power in range(2, -5, -1))
 ITERATIONS = 300
@@ -55,10 +56,11 @@ class Probe:
         return layer
 
     def save(self, file: Path) -> None:
-        """Writes one safetensors file; what validation said is its metadata."""
+        """Writes a safetensors file, whole or not at all; what validation said is its metadata."""
         notes = {"strength": self.strength, "accuracy": self.accuracy, "log_loss": self.log_loss}
         metadata = {name: repr(value) for name, value in notes.items()}
-        save_file({"weight": self.weight, "bias": self.bias}, file, metadata)
+        with replacing(file) as draft:
+            draft.write_bytes(save({"weight": self.weight, "bias": self.bias}, metadata))
 
     @classmethod
     def load(cls, file: Path) -> "Probe":

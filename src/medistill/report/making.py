@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, Final
 
 from medistill.report import figures
@@ -83,14 +84,23 @@ def cost(evidence: Evidence) -> list[Html]:
 
 
 def record(evidence: Evidence) -> list[Html]:
-    """Recipe and environment, word for word."""
+    """Recipe and environment, word for word but for the places of the data: the page travels."""
     parts = []
     if evidence.recipe_text:
-        parts.append(folded("Recipe", element("pre", evidence.recipe_text.strip(), tabindex=0)))
+        parts.append(folded("Recipe", element("pre", _placeless(evidence).strip(), tabindex=0)))
     if evidence.environment:
         rows = [[key, value] for key, value in _flat(evidence.environment)]
         parts.append(folded("Environment", Table(["what", "value"], rows).html("facts")))
     return [element("h2", "Record"), *parts] if parts else []
+
+
+def _placeless(evidence: Evidence) -> str:
+    text = evidence.recipe_text
+    for root in (evidence.part("data").get("roots") or {}).values():
+        place = PurePath(str(root["root"]))
+        if place.is_absolute():
+            text = text.replace(str(place), f".../{place.name}")
+    return text
 
 
 def _losses(log: Sequence[Document]) -> list[Html]:

@@ -37,9 +37,7 @@ class Console:
             sys.stdout.flush()
 
     @contextmanager
-    def track(
-        self, label: str, total: int, *, pause: float = PLAIN_SECONDS
-    ) -> Iterator[Advance]:
+    def track(self, label: str, total: int, *, pause: float = PLAIN_SECONDS) -> Iterator[Advance]:
         """Follow a stage of known length; call the yielded function with (done, note).
 
         Args:

@@ -13,11 +13,11 @@ from medistill.evaluation.judge import judge
 from medistill.evaluation.operating import OperatingPoint
 from medistill.evaluation.predict import predict
 from medistill.models.deployed import load_deployed
-from medistill.recipe import Data, Recipe, Root, read_recipe
+from medistill.recipe import Data, Recipe, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics, write_predictions
 from medistill.runs.console import Console
 from medistill.runs.images import open_images
-from medistill.runs.load import only_task
+from medistill.runs.load import only_task, own_images
 from medistill.runs.shipping import batches, table_of
 
 ALL = "all"
@@ -50,13 +50,14 @@ def evaluate(
     network, config = load_deployed(folder.deployed(name).path)
     recipe = read_recipe(folder.recipe)
     if data is None:
-        opened = {o.dataset.task.name: o for o in open_images(recipe, folder, console)}[name]
+        opened = own_images(folder, name, console)
         part = split or "test"
     else:
         opened = _others(recipe, Path(data), name, console)
         part = split or ALL
         opened = _translated(opened, config["classes"], classes or {})
         _warn_of_own_images(opened, folder, console)
+    _refuse_unlabelled(opened)
     if not len(opened.dataset.splits.get(part, ())):
         raise UserError(f"There is no image in the split {part!r}. Try --split train or test.")
     found = predict(network, batches(opened, part))
@@ -72,9 +73,9 @@ def evaluate(
 def _others(recipe: Recipe, data: Path, name: str, console: Console) -> Opened:
     """Somebody else's images, with all of them in one more split."""
     own = recipe.data
-    other = Data(
-        roots={name: Root(root=data)}, size=own.size, store=own.store, skip_unreadable=True
-    )
+    other = Data.model_validate({
+        "roots": {name: str(data)}, "size": own.size, "store": own.store, "skip_unreadable": True,
+    })  # fmt: skip
     (opened,) = open_images(recipe.model_copy(update={"data": other}), None, console)
     dataset = opened.dataset
     rows = np.sort(np.concatenate(list(dataset.splits.values())))
@@ -100,6 +101,11 @@ def _translated(opened: Opened, classes: list[str], names: Mapping[str, str]) ->
     targets = np.array([places.get(s.label or "", -1) for s in opened.samples], dtype=np.int64)
     task = replace(dataset.task, classes=tuple(classes))
     return replace(opened, dataset=replace(dataset, task=task, targets=targets))
+
+
+def _refuse_unlabelled(opened: Opened) -> None:
+    if not (opened.dataset.targets >= 0).any():
+        raise UserError("No image has a label to judge by; `medistill predict` needs none.")
 
 
 def _warn_of_own_images(opened: Opened, run: RunFolder, console: Console) -> None:

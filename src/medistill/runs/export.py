@@ -11,11 +11,9 @@ from medistill.data.opening import Opened
 from medistill.export.onnx import export_onnx
 from medistill.export.parity import check_parity
 from medistill.models.deployed import load_deployed
-from medistill.recipe import read_recipe
 from medistill.results import RunFolder, read_json, write_json
 from medistill.runs.console import Console
-from medistill.runs.images import open_images
-from medistill.runs.load import only_task
+from medistill.runs.load import only_task, own_images
 from medistill.runs.shipping import pictures
 
 COMPARED = 16  # validation images on which the file and torch must agree
@@ -42,11 +40,8 @@ def export(
     folder, console = RunFolder(Path(run)), console or Console()
     name = only_task(folder, task)
     network, config = load_deployed(folder.deployed(name).path)
-    opened = {
-        one.dataset.task.name: one
-        for one in open_images(read_recipe(folder.recipe), folder, console)
-    }
-    console.say(export_task(folder, config, network, opened[name], out=out))
+    opened = own_images(folder, name, console)
+    console.say(export_task(folder, config, network, opened, out=out))
     return out or folder.deployed(name).onnx
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from medistill.assemble import open_layouts, split_rules
 from medistill.data.findings import Finding
@@ -23,6 +25,7 @@ def open_images(recipe: Recipe, run: RunFolder | None, console: Console) -> tupl
         console: Shows the progress of decoding.
     """
     saved = run.splits if run is not None and run.splits.exists() else None
+    folder = _writable(recipe.data.store)
     opened = []
     for name, (layout, samples) in open_layouts(recipe).items():
         with _decoding(console, name, len(samples)) as on_progress:
@@ -32,7 +35,7 @@ def open_images(recipe: Recipe, run: RunFolder | None, console: Console) -> tupl
                 samples,
                 size=recipe.data.size,
                 rules=split_rules(recipe),
-                folder=recipe.data.store.expanduser(),
+                folder=folder,
                 saved_splits=saved,
                 on_progress=on_progress,
             )
@@ -54,6 +57,21 @@ def refuse_or_warn(opened: Sequence[Opened], recipe: Recipe, console: Console) -
                 raise UserError(f"{one.dataset.task.name}: {_told(finding)}. {_way_out(finding)}")
             if finding.severity != "note":
                 console.warn(f"{one.dataset.task.name}: {_told(finding)}")
+
+
+def _writable(store: Path) -> Path:
+    """The folder of decoded images; a home that cannot be written is the user's to replace."""
+    folder = store.expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"data.store {store} cannot be written ({error.strerror}). Name another folder: "
+            "data.store."
+        ) from error
+    return folder
 
 
 def _allowed(finding: Finding, recipe: Recipe) -> bool:

@@ -1,33 +1,22 @@
 """The loop of a run: steps, validation, log and checkpoints; it can be killed at any moment."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch import nn
-
 from medistill.assemble import views
-from medistill.data.dataset import Dataset
 from medistill.data.loading import Loader
-from medistill.data.order import IN_ORDER, Order
-from medistill.evaluation.judge import judge
-from medistill.evaluation.predict import predict, tabulate
-from medistill.evaluation.selection import merit
-from medistill.methods.base import Method
-from medistill.recipe import Recipe
-from medistill.results import RunFolder, append_jsonl, read_jsonl, write_jsonl
-from medistill.runs.console import Console
+from medistill.data.order import Order
+from medistill.results import append_jsonl, read_jsonl, write_jsonl
+from medistill.runs.preparing import Job
 from medistill.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from medistill.training.devices import placed
 from medistill.training.distributed import broadcast_object, main_process, rank, world
 from medistill.training.fit import Step, fit
 from medistill.training.optimizers import build_optimizer, build_schedule
 
-JUDGED = 256  # images in a batch of validation and test
 SAVE_SECONDS = 20.0  # between two checkpoints of a long training: what a kill may cost
-SHOWN = ("accuracy", "balanced_accuracy", "auroc", "negative_log_likelihood")
 
 
 @dataclass
@@ -39,12 +28,14 @@ class Progress:
         best_epoch: Which it was, from 1.
         sums: Of each loss term over the steps of the current epoch.
         steps: How many these are.
+        seconds: Since the run began, pauses between its attempts left out.
     """
 
     best: float | None = None
     best_epoch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
+    seconds: float = 0.0
 
     def add(self, losses: dict[str, float]) -> None:
         """Count one step."""
@@ -58,37 +49,46 @@ class Progress:
         return means
 
 
-@dataclass(frozen=True)
 class Learning:
-    """A method about to be trained, with all that its training needs."""
+    """A training that is about to begin, or to go on.
 
-    recipe: Recipe
-    run: RunFolder
-    console: Console
-    device: torch.device
-    datasets: Sequence[Dataset]
-    digests: Sequence[Sequence[str]]
-    method: Method
+    Args:
+        job: A run that is prepared.
+    """
 
-    def learn(self) -> None:
-        """Train from the last checkpoint, or from the beginning, to the end."""
+    def __init__(self, job: Job) -> None:
+        self.recipe, self.run, self.console = job.recipe, job.run, job.console
+        self.datasets = [one.dataset for one in job.opened]
+        self.method, self.device, self.validation = job.method, job.device, job.validation
+        self.criterion = job.validation.criterion(job.method)
+        self.started = job.started
+
+    def learn(self) -> float:
+        """Train from the last checkpoint, or from the beginning, to the end.
+
+        Returns:
+            Seconds that earlier attempts took.
+        """
         settings = self.recipe.training
         here = main_process() and self.run.last.exists()
         checkpoint = broadcast_object(load_checkpoint(self.run.last) if here else None)
         progress = Progress(**checkpoint.notes) if checkpoint else Progress()
+        earlier = progress.seconds
         self._shorten_log(checkpoint)
         loader = self._loader()
-        saved = time.monotonic()
-        with self.console.track("training", settings.epochs) as advance:
+        saved = -math.inf  # so that the first epoch is safe as soon as it is over
+        with self.console.track("training", settings.epochs, pause=0.0) as advance:
             for step in self._steps(loader, checkpoint):
                 progress.add(step.losses)
+                progress.seconds = earlier + time.time() - self.started
                 if step.end_of_epoch:
                     self._end_epoch(step, progress, advance)
                 if step.step == step.steps or (_asks(step) and _due(saved)):
                     self._save(step, progress)
                     saved = time.monotonic()
+        return earlier
 
-    def _steps(self, loader: Loader, checkpoint: Checkpoint | None) -> Any:
+    def _steps(self, loader: Loader, checkpoint: Checkpoint | None) -> Iterator[Step]:
         settings = self.recipe.training
         optimizer = build_optimizer(
             settings.optimizer,
@@ -133,14 +133,13 @@ class Learning:
         }
         note = f"loss {sum(record['losses'].values()):.3f}"
         if epoch % settings.validate_every == 0 or epoch == settings.epochs:
-            found = broadcast_object(self._validated(step.progress) if main_process() else None)
-            assert found is not None
-            record["validation"], value = found
-            record["best"] = progress.best is None or value > progress.best
+            found = self.validation.verdict(self.method, step.progress, self.criterion)
+            record["validation"] = found.shown
+            record["best"] = progress.best is None or found.merit > progress.best
             if record["best"]:
-                progress.best, progress.best_epoch = value, epoch
+                progress.best, progress.best_epoch = found.merit, epoch
                 self._save(step, progress, best=True)
-            note += f", {settings.select} {abs(value):.3f} (best {abs(progress.best or 0):.3f}"
+            note += f", {self.criterion} {_told(found.merit)} (best {_told(progress.best)}"
             note += f" in epoch {progress.best_epoch})"
         if main_process():
             append_jsonl(self.run.log, record)
@@ -155,49 +154,6 @@ class Learning:
             kept = replace(state, optimizer={}) if best else state
             save_checkpoint(path, kept, notes=vars(progress))
 
-    def _validated(self, progress: float) -> tuple[dict[str, dict[str, float | None]], float]:
-        """Metrics by task, and the one number by which epochs are compared."""
-        if self.recipe.training.select == "loss":
-            loss = self._validation_loss(progress)
-            return {"all": {"loss": loss}}, -loss
-        estimates = {
-            name: judge(self._table(name, network), draws=0)
-            for name, network in by_task(self.method, self.datasets).items()
-        }
-        merits = [merit(found, self.recipe.training.select) for found in estimates.values()]
-        shown = {
-            name: {metric: found[metric]["value"] for metric in SHOWN}
-            for name, found in estimates.items()
-        }
-        return shown, sum(merits) / len(merits)
-
-    def _table(self, name: str, network: nn.Module) -> Any:
-        place = [dataset.task.name for dataset in self.datasets].index(name)
-        dataset = self.datasets[place]
-        loader = Loader([dataset], "validation", batch_size=JUDGED, order=IN_ORDER)
-        return tabulate(
-            predict(network, loader.epoch(0), device=self.device),
-            task=name,
-            split="validation",
-            classes=dataset.task.classes,
-            digests=self.digests[place],
-            patients=dataset.patients,
-        )
-
-    @torch.no_grad()
-    def _validation_loss(self, progress: float) -> float:
-        """The method's own losses on validation: for what has no labels to be judged by."""
-        loader = Loader(
-            self.datasets, "validation", batch_size=self.recipe.training.batch_size, order=IN_ORDER
-        )
-        self.method.eval()
-        total = seen = 0.0
-        for batch in loader.epoch(0):
-            losses = self.method.losses(placed(batch, self.device), progress)
-            total += len(batch) * sum(loss.item() for loss in losses.values())
-            seen += len(batch)
-        return total / seen
-
     def _shorten_log(self, checkpoint: Checkpoint | None) -> None:
         """Forget the epochs after the checkpoint: they are gone through again."""
         if not main_process():
@@ -206,13 +162,9 @@ class Learning:
         write_jsonl(self.run.log, [r for r in read_jsonl(self.run.log) if r["epoch"] <= done])
 
 
-def by_task(method: Method, datasets: Sequence[Dataset]) -> dict[str, nn.Module]:
-    """What a method deploys, by the names of the recipe's roots; only what can be judged."""
-    networks = method.deploy()
-    if "all" in networks:
-        return {datasets[0].task.name: networks["all"]}
-    labelled = [d.task.name for d in datasets if d.task.kind != "unlabelled"]
-    return {name: networks[name] for name in labelled if name in networks}
+def _told(merit: float | None) -> str:
+    """A metric as people know it: merits of what should be low are negative."""
+    return "undefined" if merit is None or math.isinf(merit) else f"{abs(merit):.3f}"
 
 
 def _asks(step: Step) -> bool:

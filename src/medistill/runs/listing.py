@@ -16,6 +16,7 @@ STUDENTS = {
     "torchvision/resnet18": "11.2 M",
     "timm/<name>": "any of timm's backbones, by its name there",
     "torchvision/<name>": "any of torchvision's classification backbones",
+    "run:<folder>": "the network of a run, to be trained further",
 }
 TEACHERS = {
     "timm/<name>": "one of timm's backbones, with `weights: FILE` (or `pretrained`, when online)",
@@ -32,15 +33,16 @@ def listing(what: str) -> None:
     if rows:
         rows(table)
     else:
-        table.add_column(what.removesuffix("s"))
-        table.add_column("")
+        table.add_column(what.removesuffix("s"), no_wrap=True)
+        table.add_column("what it is")
         for name, line in (STUDENTS if what == "students" else TEACHERS).items():
             table.add_row(name, line)
     Console(highlight=False).print(table)
 
 
 def _methods(table: Table) -> None:
-    for column in ("method", "also", "what it does", "paper"):
+    table.add_column("method", no_wrap=True)  # a name that is cut cannot be copied
+    for column in ("also", "what it does", "paper"):
         table.add_column(column, overflow="fold")
     for name in catalog.available("medistill.methods"):
         method: type[Method] = catalog.find("medistill.methods", name, Method)  # type: ignore[type-abstract]
@@ -48,8 +50,8 @@ def _methods(table: Table) -> None:
 
 
 def _layouts(table: Table) -> None:
-    for column in ("layout", "what it looks like"):
-        table.add_column(column)
+    table.add_column("layout", no_wrap=True)
+    table.add_column("what it looks like")
     for name in catalog.available("medistill.data.layouts"):
         layout: type[Layout] = catalog.find("medistill.data.layouts", name, Layout)  # type: ignore[type-abstract]
         table.add_row(name, catalog.first_line(layout))

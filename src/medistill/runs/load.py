@@ -1,11 +1,15 @@
-"""A finished run's network, for use from Python."""
+"""What a finished run holds: its network, for use from Python, and its images."""
 
 from pathlib import Path
 
+from medistill.data.opening import Opened
 from medistill.errors import UserError
 from medistill.models.deployed import load_deployed
 from medistill.models.networks import Student
+from medistill.recipe import read_recipe
 from medistill.results import RunFolder
+from medistill.runs.console import Console
+from medistill.runs.images import open_images
 
 
 def load(run: Path | str, task: str | None = None) -> Student:
@@ -26,6 +30,8 @@ def only_task(folder: RunFolder, task: str | None) -> str:
     Raises:
         UserError: The run deployed nothing, nothing of this name, or several to choose from.
     """
+    if not folder.recipe.exists():
+        raise UserError(f"No run at {folder.path} (looked for {folder.recipe.resolve()}).")
     tasks = folder.tasks()
     if not tasks:
         raise UserError(f"{folder.path} holds no deployed network. Is the run finished?")
@@ -35,3 +41,19 @@ def only_task(folder: RunFolder, task: str | None) -> str:
         asked = f"no task {task!r}" if task else f"{len(tasks)} tasks"
         raise UserError(f"{folder.path} has {asked}; choose with --task: {', '.join(tasks)}.")
     return task
+
+
+def own_images(folder: RunFolder, task: str, console: Console) -> Opened:
+    """The images of one task of a run, split as they were.
+
+    Raises:
+        UserError: The run learnt features, and no classes that images could be judged by.
+    """
+    recipe = read_recipe(folder.recipe)
+    for opened in open_images(recipe, folder, console):
+        if opened.dataset.task.name == task:
+            return opened
+    raise UserError(
+        f"{folder.path} learnt features without labels: nothing to judge or export. Start a "
+        f"student from it: student.start=run:{folder.path}."
+    )

@@ -24,7 +24,7 @@ from medistill.models.deployed import read_config, save_deployed
 from medistill.models.networks import Student
 from medistill.recipe import Recipe
 from medistill.results import Metrics, PredictionTable, RunFolder, write_json
-from medistill.runs.learning import JUDGED
+from medistill.runs.validating import JUDGED
 from medistill.types import Batch
 
 PROFILED = 300  # training images whose size and range tell what new images should be like

@@ -13,7 +13,7 @@ from zipfile import is_zipfile
 
 import torch
 
-from medistill.errors import UserError
+from medistill.errors import Failure, UserError
 from medistill.training.randomness import RandomState
 
 FORMAT = "medistill checkpoint 1"
@@ -60,7 +60,7 @@ def save_checkpoint(
         notes: The caller's own, in place of those of the checkpoint; what JSON can hold.
 
     Raises:
-        UserError: It cannot be written (the disk is full, say); an earlier file is as it was.
+        Failure: It cannot be written (the disk is full, say); an earlier file is as it was.
     """
     content = {name.name: getattr(checkpoint, name.name) for name in fields(checkpoint)}
     content["notes"] = json.dumps(checkpoint.notes if notes is None else dict(notes))
@@ -75,7 +75,7 @@ def save_checkpoint(
         _settle(path.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise UserError(f"Checkpoint {path} was not written: {_reason(error)}") from error
+        raise Failure(f"Checkpoint {path} was not written: {_reason(error)}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -5,8 +5,10 @@ does what one process needs, so that callers have no cases.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -50,9 +52,14 @@ def process_group(device: torch.device) -> Iterator[None]:
     _refuse_missing_environment()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    # The others wait while the main process decodes, or asks the teacher: that may take hours.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(days=1))
     try:
-        yield
+        with warnings.catch_warnings():
+            # Channels-last weights have gradients of either layout; DDP copies, and says so.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+            yield
     finally:
         dist.destroy_process_group()
 

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch.optim import Optimizer
 
-from medistill.errors import UserError
+from medistill.errors import Failure, UserError
 from medistill.methods.base import Method
 from medistill.training.checkpoint import Checkpoint
 from medistill.training.descent import Descent
@@ -58,7 +58,7 @@ class Step:
     checkpoint: Callable[[], Checkpoint] = field(repr=False)
 
 
-class NonFiniteLoss(UserError):
+class NonFiniteLoss(Failure):
     """A loss or the gradient became NaN or infinite; the weights are those of the step before.
 
     Batch statistics may have seen the bad numbers: go back to the last checkpoint.

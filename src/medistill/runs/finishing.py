@@ -1,0 +1,108 @@
+"""From the chosen checkpoint to everything that a run leaves; begun anew when it was stopped."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from medistill.export.card import write_card
+from medistill.models.deployed import save_deployed
+from medistill.models.networks import Student
+from medistill.report.page import write_page
+from medistill.results import read_json, write_json, write_metrics, write_predictions
+from medistill.runs.export import export_task
+from medistill.runs.preparing import Job
+from medistill.runs.shipping import (
+    batches,
+    deploy,
+    judge_network,
+    judged,
+    merge,
+    save_costs,
+    save_worst,
+)
+from medistill.runs.validating import by_task
+from medistill.training.checkpoint import load_checkpoint
+
+
+def finish(job: Job, *, earlier: float = 0.0) -> None:
+    """Judge, export and describe what validation chose, and mark the run as finished.
+
+    Args:
+        job: Its training is over.
+        earlier: Seconds that attempts before this one took.
+    """
+    job.method.load_state_dict(load_checkpoint(job.run.best).method)
+    networks = by_task(job.method, [one.dataset for one in job.opened])
+    if networks:
+        _ship(job, networks)
+    else:
+        _deploy_features(job)
+    seconds = earlier + time.time() - job.started
+    facts = read_json(job.run.environment)
+    write_json(job.run.environment, {**facts, "seconds": round(seconds, 1)})
+    write_card(job.run)
+    page = write_page(job.run)
+    job.run.finish()
+    job.console.say(f"report: {page}")
+
+
+def _ship(job: Job, networks: Mapping[str, nn.Module]) -> None:
+    """Deploy each network with all that was measured of it."""
+    by_name = {one.dataset.task.name: one for one in job.opened}
+    extra = {**_provenance(job), "shared_encoder": _share_encoder(networks.values())}
+    found = {}
+    for name, network in networks.items():
+        assert isinstance(network, Student)
+        one = by_name[name]
+        found[name] = judge_network(network, one, job.recipe, job.device)
+        config = deploy(network, found[name], one, job.run, extra)
+        job.console.say(f"{name}: {export_task(job.run, config, network, one)}")
+    draws = job.recipe.evaluation.draws
+    write_metrics(job.run.metrics, merge((name, one.metrics(draws)) for name, one in found.items()))
+    tables = [table for one in found.values() for table in one.tables.values()]
+    write_predictions(job.run.predictions, tables)
+    tested = [one.tables["test"] for one in found.values() if "test" in one.tables]
+    save_worst(tested, [by_name[table.task] for table in tested], job.run)
+    _judge_teacher(job)
+    encoder = job.foundation.encoder if job.foundation else None
+    student = next(iter(networks.values()))
+    assert isinstance(student, Student)
+    save_costs(student, encoder, job.recipe.data.size, job.run)
+
+
+def _share_encoder(networks: Iterable[nn.Module]) -> bool:
+    """Whether all are heads on one encoder: then any of them starts another run."""
+    return len({id(getattr(network, "encoder", network)) for network in networks}) == 1
+
+
+def _judge_teacher(job: Job) -> None:
+    """Metrics of the teacher's probe on the very same images."""
+    if job.teaching is None or job.teaching.probe is None:
+        return
+    (one,) = job.opened
+    predictions = {
+        split: job.teaching.predict(batches(one, split), job.device)
+        for split in ("validation", "test")
+        if len(one.dataset.splits[split])
+    }
+    metrics = judged(predictions, one, job.recipe).metrics(job.recipe.evaluation.draws)
+    write_metrics(job.run.teacher_metrics, merge([(one.dataset.task.name, metrics)]))
+
+
+def _deploy_features(job: Job) -> None:
+    """Of a training without labels an encoder remains: the start of other students."""
+    for name, network in job.method.deploy().items():
+        assert isinstance(network, Student)
+        width = network.head.out_features
+        config = {
+            "task": name, "classes": [str(i) for i in range(width)],
+            "size": job.recipe.data.size, **_provenance(job),
+        }  # fmt: skip
+        save_deployed(network.cpu().eval(), job.run.deployed(name).path, config)
+
+
+def _provenance(job: Job) -> dict[str, Any]:
+    licence = job.foundation.licence if job.foundation else None
+    return {"licences": [licence] if licence else [], "method": job.recipe.method["name"]}

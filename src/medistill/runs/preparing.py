@@ -1,0 +1,151 @@
+"""Everything before the first step: what can be wrong is found before anything takes long."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from medistill.assemble import (
+    Foundation,
+    build_foundation,
+    build_method,
+    build_student,
+    check_collaborators,
+    is_features,
+    method_settings,
+    takes,
+    views,
+)
+from medistill.data.opening import Opened
+from medistill.evaluation.operating import positive_class
+from medistill.methods.base import Method
+from medistill.recipe import Recipe, dump
+from medistill.results import RunFolder, write_json, write_text
+from medistill.runs.ancestry import save_sources, warn_of_shared_images
+from medistill.runs.console import Console
+from medistill.runs.environment import environment
+from medistill.runs.images import open_images, refuse_or_warn
+from medistill.runs.teaching import Classroom, Teaching
+from medistill.runs.validating import Validation
+from medistill.training.distributed import main_process
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run between its preparation and its end.
+
+    Args:
+        recipe: What was asked for.
+        run: Where it is written.
+        console: Where to say what happens.
+        device: Where to compute.
+        opened: The roots.
+        foundation: The teacher's network; None without one.
+        teaching: The teacher as the method meets it; None without one.
+        method: About to be trained.
+        validation: What chooses a checkpoint.
+        started: When the preparation began, in seconds since 1970.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    console: Console
+    device: torch.device
+    opened: Sequence[Opened]
+    foundation: Foundation | None
+    teaching: Teaching | None
+    method: Method
+    validation: Validation
+    started: float
+
+
+def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> Job:
+    """Build and open all that a training needs, and write down what it starts from."""
+    started = time.time()
+    check_collaborators(recipe, list(recipe.data.roots), console.say)
+    method_settings(recipe)
+    views(recipe)
+    foundation = _foundation(recipe)
+    torch.manual_seed(recipe.training.seed)
+    student = build_student(recipe, classes=2)
+    opened = open_images(recipe, run, console)
+    refuse_or_warn(opened, recipe, console)
+    validation = _validation(recipe, opened, device)
+    warnings = warn_of_shared_images(recipe, opened, console)
+    if main_process():
+        _record(recipe, run, opened, foundation, warnings)
+    teaching = None
+    if recipe.teacher is not None and takes(recipe, "teacher"):
+        classroom = Classroom(recipe, recipe.teacher, opened, device, console)
+        teaching = classroom.teach(foundation, run)
+    tasks = [one.dataset.task for one in opened]
+    # Seeded anew, so that a student starts alike whatever its teacher drew.
+    torch.manual_seed(recipe.training.seed)
+    student = student.with_classes(max(1, len(tasks[0].classes)))
+    teacher = teaching.teacher if teaching else None
+    method = build_method(recipe, student=student, teacher=teacher, tasks=tasks)
+    return Job(
+        recipe, run, console, device, opened, foundation, teaching, method, validation, started
+    )
+
+
+def _foundation(recipe: Recipe) -> Foundation | None:
+    source = recipe.teacher
+    if source is None or not takes(recipe, "teacher") or is_features(source):
+        return None
+    return build_foundation(source, size=recipe.data.size)
+
+
+def _validation(recipe: Recipe, opened: Sequence[Opened], device: torch.device) -> Validation:
+    """What epochs will be judged by; a metric or a class that nobody knows is refused here."""
+    datasets = [one.dataset for one in opened]
+    validation = Validation(datasets, [one.digests for one in opened], recipe.training, device)
+    validation.refuse_unknown_metric()
+    for dataset in datasets:
+        if dataset.task.classes:
+            positive_class(dataset.task.classes, recipe.evaluation.positive)
+    return validation
+
+
+def _record(
+    recipe: Recipe,
+    run: RunFolder,
+    opened: Sequence[Opened],
+    foundation: Foundation | None,
+    warnings: Sequence[str],
+) -> None:
+    """Write what is known before the training; the recipe last, for it makes a folder a run."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    save_sources(opened, run)
+    for one in opened:
+        one.save_splits(run.splits)
+    write_json(run.data, {one.dataset.task.name: _described(one, warnings) for one in opened})
+    facts = environment()
+    facts["data"] = {one.dataset.task.name: one.dataset.store.key for one in opened}
+    facts["teacher"] = None
+    if foundation is not None:
+        facts["teacher"] = {
+            "name": foundation.name, "licence": foundation.licence, "random": foundation.random,
+        }  # fmt: skip
+        facts["weights"] = {"teacher": foundation.sha256}
+    write_json(run.environment, facts)
+    write_text(run.recipe, dump(recipe))
+
+
+def _described(one: Opened, warnings: Sequence[str]) -> dict[str, Any]:
+    """What a report says of a data set: counts and findings, never a file."""
+    classes = one.dataset.task.classes
+    counts = {
+        split: {
+            classes[t]: n for t, n in Counter(one.dataset.targets[rows].tolist()).items() if t >= 0
+        }
+        for split, rows in one.dataset.splits.items()
+    }
+    findings = [
+        {"severity": f.severity, "kind": f.kind, "message": f.message} for f in one.findings
+    ]
+    findings += [{"severity": "warning", "kind": "shared", "message": said} for said in warnings]
+    return {"classes": classes, "how": one.how, "counts": counts, "findings": findings}

@@ -1,0 +1,81 @@
+"""Real processes, stopped in every way: what `--resume` promises."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medistill.results import RunFolder, read_jsonl
+from medistill.runs.learning import Progress
+from tests.trained import Finished, Phantoms, write_recipe
+
+OFFLINE = """\
+import socket
+
+def refused(*_, **__):
+    raise OSError("no network in this test")
+
+socket.socket.connect = refused
+socket.getaddrinfo = refused
+"""
+
+
+class Training:
+    """A `medistill train` in a process of its own, without a network."""
+
+    def __init__(self, recipe: Path, run: RunFolder, folder: Path, *options: str) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(OFFLINE)
+        self.log = folder / "printed.txt"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "medistill", "train", recipe, "--out", run.path, *options],
+                env=os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill_when(self, path: Path, *, after_seconds: float = 0.0) -> None:
+        """SIGKILL, so many seconds after a file appeared."""
+        try:
+            while not path.exists():
+                assert self.process.poll() is None, self.log.read_text()
+                time.sleep(0.01)
+            time.sleep(after_seconds)
+        finally:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.mark.timeout(180)
+def test_a_training_killed_early_and_again_midway_ends_with_the_very_same_weights(
+    finished: Finished, phantoms: Phantoms, tmp_path: Path
+) -> None:
+    # A store of its own, so that the teacher is asked anew, and killed while it answers.
+    mine = phantoms._replace(store=tmp_path / "store")
+    recipe = write_recipe(tmp_path / "recipe.yaml", mine)
+    run, site = RunFolder(tmp_path / "run"), tmp_path / "site"
+    Training(recipe, run, site).kill_when(run.recipe)
+    assert not run.last.exists(), "killed after the first checkpoint, not before"
+    again = Training(recipe, run, site, "--resume")
+    again.kill_when(run.last, after_seconds=random.SystemRandom().uniform(0, 1))
+    # Deployed right after the training; the rest of the way has tests of its own.
+    Training(recipe, run, site, "--resume").kill_when(run.deployed("breast").config)
+    ours = run.deployed("breast").weights.read_bytes()
+    theirs = RunFolder(finished.path).deployed("breast").weights.read_bytes()
+    assert ours == theirs
+    assert read_jsonl(run.log) == read_jsonl(finished.path / "log.jsonl")
+
+
+def test_a_sum_over_an_epoch_begins_anew() -> None:
+    progress = Progress()
+    progress.add({"student": 1.0})
+    progress.add({"student": 2.0})
+    assert progress.means() == {"student": 1.5}
+    progress.add({"student": 4.0})
+    assert progress.means() == {"student": 4.0}
