@@ -122,8 +122,8 @@ def test_one_of_several_roots_is_reached_by_its_name() -> None:
     [
         ({"root": "x/lung"}, {"lung": {"root": "x/lung"}}),
         ({"root": "x/lung", "name": "ct"}, {"ct": {"root": "x/lung"}}),
-        ({"root": "x/lung", "layout": "manifest"}, {"lung": {"root": "x/lung", "layout": "manifest"}}),
-        ({"roots": ["x/lung", "x/brain"]}, {"lung": {"root": "x/lung"}, "brain": {"root": "x/brain"}}),
+        ({"root": "x/ct", "layout": "medmnist"}, {"ct": {"root": "x/ct", "layout": "medmnist"}}),
+        ({"roots": ["x/ct", "x/brain"]}, {"ct": {"root": "x/ct"}, "brain": {"root": "x/brain"}}),
         ({"roots": {"a": "x"}, "layout": "manifest"}, {"a": {"root": "x", "layout": "manifest"}}),
         ({"roots": [{"name": "a", "root": "x"}]}, {"a": {"root": "x"}}),
         ({"root": 2024}, {"2024": {"root": "2024"}}),

@@ -130,7 +130,8 @@ def build_student(recipe: Recipe, classes: int) -> Student:
     if source.name.startswith(RUN):
         return Student(_encoder_of_run(source.name), classes)
     backbone = build_backbone(source.name, source.options)
-    backbone.shapes(source.size or recipe.data.size)  # a ViT of another size is refused before any long work
+    # A ViT of another size is refused here, before anything takes long.
+    backbone.shapes(source.size or recipe.data.size)
     load_weights(backbone, source.weights, role="student")
     encoder = Encoder(backbone, mean=source.mean, std=source.std, size=source.size)
     if source.start is not None:

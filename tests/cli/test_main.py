@@ -10,7 +10,7 @@ import torch
 from medistill.cli.main import run
 from tests.trained import Finished, Phantoms, write_recipe
 
-HEAVY = ("torch", "numpy", "matplotlib", "onnx", "onnxruntime", "pydicom", "pydantic", "timm")
+HEAVY = ("torch", "numpy", "matplotlib", "onnx", "onnxruntime", "pydicom", "timm")
 
 
 @pytest.fixture

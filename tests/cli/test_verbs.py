@@ -163,7 +163,7 @@ def test_report_compares_runs_on_the_same_images(copy: Path, tmp_path: Path) -> 
     assert run(["report", str(copy), "--against", str(tmp_path / "again")]) == 0
     assert "again" in (copy / "report.html").read_text()
     (difference,) = read_json(copy / "differences.json").values()
-    assert difference["breast"]["accuracy"]["difference"] == 0
+    assert difference["breast"]["accuracy"]["value"] == 0
 
 
 @pytest.mark.parametrize(

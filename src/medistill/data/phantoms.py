@@ -58,8 +58,8 @@ def _lesion(x: Field, y: Field, random: np.random.Generator, *, spiculated: bool
     rim = 0.1 * np.cos(2 * angle + random.uniform(0, 6.3))
     if spiculated:
         rim = rim + 0.45 * np.cos(random.integers(6, 10) * angle + random.uniform(0, 6.3))
-    radius = np.hypot(x - x0, y - y0) / (random.uniform(0.16, 0.3) * (1 + rim))
-    contrast = random.choice([-1, 1]) * random.uniform(0.14, 0.28)
+    radius = np.hypot(x - x0, y - y0) / (random.uniform(0.22, 0.36) * (1 + rim))
+    contrast = random.choice([-1, 1]) * random.uniform(0.18, 0.34)
     lesion: Field = contrast / (1 + np.exp(14 * (radius - 1)))
     return lesion
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from medistill.assemble import run_folder
+from medistill.assemble import run_folder, takes
 from medistill.data.opening import Opened
 from medistill.recipe import Recipe
 from medistill.results import RunFolder, read_json, write_json
@@ -26,10 +27,8 @@ def warn_of_shared_images(recipe: Recipe, opened: Sequence[Opened], console: Con
     Returns:
         What was said, for the report.
     """
-    names = [recipe.student.start, recipe.student.name]
-    names += [recipe.teacher.name] if recipe.teacher else []
     said = []
-    for folder in _ancestors([folder for name in names if name and (folder := run_folder(name))]):
+    for folder in _ancestors(recipe):
         for task, learnt in read_json(RunFolder(folder).sources).items():
             for one in opened:
                 count = _shared(one, learnt)
@@ -44,20 +43,33 @@ def warn_of_shared_images(recipe: Recipe, opened: Sequence[Opened], console: Con
     return said
 
 
-def _ancestors(folders: Sequence[Path]) -> Iterator[Path]:
-    """The runs, and the runs that they started from in turn."""
-    waiting, met = list(folders), set()
+def inherited_licences(recipe: Recipe) -> list[str]:
+    """Terms of the teacher and of every run that had a part: they bind the student too."""
+    own = [recipe.teacher.licence] if recipe.teacher and takes(recipe, "teacher") else []
+    for folder in _ancestors(recipe):
+        run = RunFolder(folder)
+        for task in run.tasks():
+            own += read_json(run.deployed(task).config).get("licences", [])
+    return list(dict.fromkeys(licence for licence in own if licence))
+
+
+def _ancestors(recipe: Recipe) -> Iterator[Path]:
+    """The runs that a recipe starts from, and those that these started from in turn."""
+    waiting, met = _named(recipe.model_dump()), set()
     while waiting:
         folder = waiting.pop()
         run = RunFolder(folder)
-        if folder in met or not run.sources.exists():
-            continue
-        met.add(folder)
-        yield folder
-        document = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
-        parts = (document.get("student") or {}), (document.get("teacher") or {})
-        names = [part.get(key) for part in parts for key in ("name", "start")]
-        waiting += [found for name in names if name and (found := run_folder(name))]
+        if folder not in met and run.sources.exists():
+            met.add(folder)
+            yield folder
+            waiting += _named(yaml.safe_load(run.recipe.read_text(encoding="utf-8")))
+
+
+def _named(document: dict[str, Any]) -> list[Path]:
+    """The runs that a recipe names as its teacher or as its student's start."""
+    parts = [document.get("student") or {}, document.get("teacher") or {}]
+    names = [part.get(key) for part in parts for key in ("name", "start")]
+    return [folder for name in names if name and (folder := run_folder(name))]
 
 
 def _shared(one: Opened, learnt: dict[str, str]) -> int:

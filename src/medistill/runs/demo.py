@@ -108,7 +108,9 @@ def _schedule(**changes: Any) -> dict[str, Any]:
 
 
 def _print_table(alone: RunFolder, distilled: RunFolder) -> None:
-    table = Table(title=f"Breast phantoms, {3 * LABELLED} labelled images: test, with 95 % intervals")
+    table = Table(
+        title=f"Breast phantoms, {3 * LABELLED} labelled images: test, with 95 % intervals"
+    )
     table.add_column("")
     for metric in SHOWN:
         table.add_column(metric.replace("_", " "))

@@ -11,6 +11,7 @@ from medistill.models.deployed import save_deployed
 from medistill.models.networks import Student
 from medistill.report.page import write_page
 from medistill.results import read_json, write_json, write_metrics, write_predictions
+from medistill.runs.ancestry import inherited_licences
 from medistill.runs.export import export_task
 from medistill.runs.preparing import Job
 from medistill.runs.shipping import (
@@ -104,5 +105,4 @@ def _deploy_features(job: Job) -> None:
 
 
 def _provenance(job: Job) -> dict[str, Any]:
-    licence = job.foundation.licence if job.foundation else None
-    return {"licences": [licence] if licence else [], "method": job.recipe.method["name"]}
+    return {"licences": inherited_licences(job.recipe), "method": job.recipe.method["name"]}

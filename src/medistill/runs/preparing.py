@@ -22,6 +22,8 @@ from medistill.assemble import (
 from medistill.data.opening import Opened
 from medistill.evaluation.operating import positive_class
 from medistill.methods.base import Method
+from medistill.models.networks import Student
+from medistill.models.weights import digest
 from medistill.recipe import Recipe, dump
 from medistill.results import RunFolder, write_json, write_text
 from medistill.runs.ancestry import save_sources, warn_of_shared_images
@@ -76,7 +78,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     validation = _validation(recipe, opened, device)
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
-        _record(recipe, run, opened, foundation, warnings)
+        _record(recipe, run, opened, warnings, _made_of(recipe, foundation, student))
     teaching = None
     if recipe.teacher is not None and takes(recipe, "teacher"):
         classroom = Classroom(recipe, recipe.teacher, opened, device, console)
@@ -114,8 +116,8 @@ def _record(
     recipe: Recipe,
     run: RunFolder,
     opened: Sequence[Opened],
-    foundation: Foundation | None,
     warnings: Sequence[str],
+    made_of: dict[str, Any],
 ) -> None:
     """Write what is known before the training; the recipe last, for it makes a folder a run."""
     run.path.mkdir(parents=True, exist_ok=True)
@@ -123,16 +125,22 @@ def _record(
     for one in opened:
         one.save_splits(run.splits)
     write_json(run.data, {one.dataset.task.name: _described(one, warnings) for one in opened})
-    facts = environment()
-    facts["data"] = {one.dataset.task.name: one.dataset.store.key for one in opened}
-    facts["teacher"] = None
-    if foundation is not None:
-        facts["teacher"] = {
-            "name": foundation.name, "licence": foundation.licence, "random": foundation.random,
-        }  # fmt: skip
-        facts["weights"] = {"teacher": foundation.sha256}
-    write_json(run.environment, facts)
+    data = {one.dataset.task.name: one.dataset.store.key for one in opened}
+    write_json(run.environment, {**environment(), "data": data, **made_of})
     write_text(run.recipe, dump(recipe))
+
+
+def _made_of(recipe: Recipe, foundation: Foundation | None, student: Student) -> dict[str, Any]:
+    """The teacher that is asked, and hashes of the weights that both begin with."""
+    weights = {"student": digest(student.encoder)}
+    if foundation is not None:
+        weights["teacher"] = foundation.sha256
+    source = recipe.teacher if takes(recipe, "teacher") else None
+    if source is None:
+        return {"teacher": None, "weights": weights}
+    random = foundation is not None and foundation.random
+    teacher = {"name": source.name, "licence": source.licence, "random": random}
+    return {"teacher": teacher, "weights": weights}
 
 
 def _described(one: Opened, warnings: Sequence[str]) -> dict[str, Any]:

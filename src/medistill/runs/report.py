@@ -7,6 +7,7 @@ from typing import Any
 
 from medistill.errors import UserError
 from medistill.evaluation.significance import paired_differences
+from medistill.report.page import write_page
 from medistill.results import PredictionTable, RunFolder, read_predictions, write_json
 from medistill.runs.console import Console
 
@@ -28,14 +29,22 @@ def report(
     for one in [folder, *others]:
         if not one.finished:
             raise UserError(f"{one.path} is no finished run; `medistill train` finishes it.")
+    console = console or Console()
     if others:
-        found = {str(other.path): _differences(folder, other) for other in others}
+        found = {str(other.path): _compared(folder, other, console) for other in others}
         write_json(folder.differences, found)
-    from medistill.report.page import write_page
-
     page = write_page(folder, others)
-    (console or Console()).say(f"report: {page}")
+    console.say(f"report: {page}")
     return page
+
+
+def _compared(first: RunFolder, second: RunFolder, console: Console) -> dict[str, Any]:
+    """Differences to another run; none where the two judged other images, as the page says."""
+    try:
+        return _differences(first, second)
+    except UserError as reason:
+        console.warn(f"{second.path}: {reason}")
+        return {}
 
 
 def _differences(first: RunFolder, second: RunFolder) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Plain lines where nobody watches, and silence where another process speaks."""
+
+import pytest
+
+from medistill.runs.console import Console
+
+
+def test_every_call_is_a_line_where_that_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().track("training", 3, pause=0.0) as advance:
+        for epoch in (1, 2, 3):
+            advance(epoch, f"loss {epoch}")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0:2] for line in lines] == [["training", f"{n}/3,"] for n in (1, 2, 3)]
+    assert lines[0].endswith("s left loss 1")
+    assert "left" not in lines[2]
+
+
+def test_a_stage_of_many_small_steps_is_not_a_flood(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().track("decoding", 1000) as advance:
+        for done in range(1, 1001):
+            advance(done, "")
+    assert capsys.readouterr().out == "decoding 1000/1000, 0 s\n"
+
+
+def test_brackets_are_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().say("[bold]x[/bold]")
+    Console().warn("[red]y")
+    assert capsys.readouterr().out == "[bold]x[/bold]\nwarning: [red]y\n"
+
+
+def test_a_quiet_console_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(quiet=True)
+    console.say("x")
+    console.warn("y")
+    with console.track("z", 1, pause=0.0) as advance:
+        advance(1, "")
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,142 @@
+"""Recipe -> objects: what is built, what is refused, what is left aside."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medistill import assemble
+from medistill.data.loading import Views
+from medistill.errors import UserError
+from medistill.models.networks import Encoder
+from medistill.models.weights import digest
+from medistill.recipe import Recipe, TeacherSource, validate
+from medistill.types import Task
+from tests.tiny import tiny_student, tiny_teacher
+from tests.trained import Finished, Phantoms
+
+TASKS = (Task("it", "classification", ("a", "b", "c"), 8),)
+
+
+def recipe(**sections: Any) -> Recipe:
+    return validate({"data": {"root": "images", "size": 32}, **sections})
+
+
+def source(**changes: Any) -> TeacherSource:
+    return TeacherSource(**{"name": "timm/test_resnet", "weights": "random", **changes})
+
+
+def test_a_method_gets_the_collaborators_that_it_takes_and_its_settings() -> None:
+    student, teacher = tiny_student(), tiny_teacher()
+    asked = recipe(method={"name": "rd", "temperature": 2, "weights": {"geometry": 0}})
+    method: Any = assemble.build_method(asked, student=student, teacher=teacher, tasks=TASKS)
+    assert (method.student, method.teacher) == (student, teacher)
+    assert method.temperature == 2.0
+    assert method.weights.geometry == 0.0
+    assert method.weights.logits == 1.0
+
+
+def test_an_alias_is_as_good_as_a_name() -> None:
+    assert assemble.method_name(recipe(method="rd")) == "reprogramming_distillation"
+    with pytest.raises(UserError, match="Did you mean 'student_alone'"):
+        assemble.method_class(recipe(method="student_alon"))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("student_alone", ["student_alone takes no teacher: timm/t is left aside."]),
+        ("linear_probe", ["linear_probe takes no student: torchvision/resnet18 is left aside."]),
+        ("rd", []),
+    ],
+)
+def test_what_a_method_does_not_look_at_is_named(method: str, said: list[str]) -> None:
+    heard: list[str] = []
+    assemble.check_collaborators(recipe(method=method, teacher="timm/t"), ["it"], heard.append)
+    assert heard == said
+
+
+def test_a_method_that_lacks_a_teacher_or_has_too_many_roots_is_refused() -> None:
+    with pytest.raises(UserError, match="reprogramming_distillation needs a teacher"):
+        assemble.check_collaborators(recipe(method="rd"), ["it"], print)
+    with pytest.raises(UserError, match="trains one task, but the recipe has 2 roots: a, b"):
+        assemble.check_collaborators(recipe(method="student_alone"), ["a", "b"], print)
+
+
+def test_a_teacher_that_takes_any_size_sees_the_images_as_they_are() -> None:
+    assert assemble.build_foundation(source(), size=32).encoder.size is None
+
+
+def test_a_teacher_of_one_size_gets_that_size() -> None:
+    foundation = assemble.build_foundation(source(name="timm/test_coatnet"), size=32)
+    assert foundation.encoder.size == 160
+
+
+def test_the_size_that_a_recipe_says_wins() -> None:
+    assert assemble.build_foundation(source(size=64), size=32).encoder.size == 64
+
+
+def test_a_student_that_cannot_take_the_images_is_refused() -> None:
+    with pytest.raises(UserError, match="does not take images of 32 pixels"):
+        assemble.build_student(recipe(student="timm/test_coatnet"), classes=2)
+
+
+def test_a_random_teacher_is_the_same_one_in_every_process_and_draws_nothing() -> None:
+    torch.manual_seed(1)
+    first = assemble.build_foundation(source(), size=32)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)
+    torch.manual_seed(2)
+    assert digest(assemble.build_foundation(source(), size=32).encoder) == digest(first.encoder)
+    assert first.random
+
+
+def test_the_normalisation_of_a_recipe_is_the_networks() -> None:
+    foundation = assemble.build_foundation(source(mean=0.5, std=[0.1, 0.2, 0.3]), size=32)
+    assert foundation.encoder.mean == (0.5, 0.5, 0.5)
+    student = {"name": "timm/test_efficientnet", "mean": 0.25, "std": 0.5}
+    built = assemble.build_student(recipe(student=student), classes=2)
+    assert built.encoder.mean == (0.25, 0.25, 0.25)
+
+
+def test_a_teacher_without_weights_is_refused() -> None:
+    with pytest.raises(UserError, match=r"teacher\.weights is missing"):
+        assemble.build_foundation(source(weights=None), size=32)
+
+
+def test_a_run_is_teacher_student_or_start(finished: Finished) -> None:
+    name = f"run:{finished.path}"
+    foundation = assemble.build_foundation(source(name=name), size=32)
+    assert isinstance(foundation.encoder, Encoder)
+    assert not foundation.random
+    started = {"name": "timm/test_efficientnet", "start": name}
+    students = [
+        assemble.build_student(recipe(student=student), classes=4) for student in (name, started)
+    ]
+    for student in students:
+        assert student.head.out_features == 4
+        for key, tensor in student.encoder.state_dict().items():
+            assert torch.equal(tensor, foundation.encoder.state_dict()[key]), key
+
+
+def test_views_are_what_the_recipe_says() -> None:
+    data = {"root": "x", "views": 3, "view_seed": 7, "augmentation": {"flip": "both"}}
+    views = assemble.views(validate({"data": data}))
+    assert isinstance(views, Views)
+    assert (views.count, views.seed, views.augmentation.flip) == (3, 7, "both")
+
+
+def test_roots_are_listed_with_the_patients_of_their_pattern(phantoms: Phantoms) -> None:
+    data = {"root": str(phantoms.brain), "patient_pattern": r"(\d+)\.png"}
+    ((_, samples),) = assemble.open_layouts(validate({"data": data})).values()
+    assert {sample.patient for sample in samples} == {f"{number:04d}" for number in range(8)}
+
+
+def test_a_missing_root_is_found_before_the_first_is_decoded(
+    phantoms: Phantoms, tmp_path: Path
+) -> None:
+    data = {"roots": [str(phantoms.brain), str(tmp_path / "none")]}
+    with pytest.raises(UserError, match="none' does not exist"):
+        assemble.open_layouts(validate({"data": data}))
