@@ -1,4 +1,4 @@
-"""Run a grid of cells, each an ordinary `medistill train`, and keep what each found in a small file.
+"""Run a grid of cells, each an ordinary `medistill train`, and keep what each found.
 
     python docs/evidence/grid.py docs/evidence/reprogramming.yaml --jobs 2
 
@@ -32,7 +32,7 @@ def main() -> None:
     """Run what is missing of a grid."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("grid", type=Path)
-    parser.add_argument("--jobs", type=int, default=1, help="cells at once, one thread each if more")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at once, of one thread each")
     parser.add_argument("--only", default="", help="cells whose name holds this text")
     options = parser.parse_args()
     grid = yaml.safe_load(options.grid.read_text())

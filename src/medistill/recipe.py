@@ -35,7 +35,6 @@ class Root(Section):
     layout: str = "auto"
     task: str | None = None  # the rows of a manifest that has a `task` column
     patient_pattern: str | None = None
-    region: str | None = None
 
 
 class Splitting(Section):
@@ -115,7 +114,7 @@ class Evaluation(Section):
     """How a finished student is judged."""
 
     sensitivity: float = Field(default=0.95, gt=0, le=1)
-    positive: str | None = None  # the class whose threshold is sought; the last by default
+    positive: str | None = None  # whose threshold is sought; of two, the finding
     draws: int = Field(default=1000, ge=0)
 
 
@@ -130,12 +129,13 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
 
 
-def read_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+def read_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     """The recipe in a YAML file, with `section.key=value` overrides applied.
 
     Raises:
         UserError: The file is missing, is no YAML, or says something unknown.
     """
+    path = Path(path)
     if not path.is_file():
         raise UserError(f"No recipe at {path} (looked for {path.resolve()}).")
     try:

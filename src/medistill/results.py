@@ -91,7 +91,7 @@ class RunFolder:
 
     @property
     def probe(self) -> Path:
-        """Linear probe that gave the teacher its logits, where a method needed one."""
+        """Linear probe that gives the teacher its logits, where there is one labelled task."""
         return self.path / "probe.safetensors"
 
     @property

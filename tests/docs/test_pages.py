@@ -83,7 +83,9 @@ def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     if world == "images":
         shutil.rmtree(folder / "runs")
         (folder / "recipe.yaml").unlink()
-    reader = Reader(folder, README if page.name == "README.md" else ())
+    if page == ROOT / "README.md":  # where the other hospital has a word of its own
+        (folder / "other_hospital/malignant").rename(folder / "other_hospital/cancer")
+    reader = Reader(folder, README if page == ROOT / "README.md" else ())
     for block in blocks(page):
         reader.follow(block)
 

@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from medistill.results import RunFolder, read_jsonl
 from medistill.runs.learning import Progress
 from tests.trained import Finished, Phantoms, write_recipe
@@ -52,7 +50,6 @@ class Training:
             self.process.wait()
 
 
-@pytest.mark.timeout(180)
 def test_a_training_killed_early_and_again_midway_ends_with_the_very_same_weights(
     finished: Finished, phantoms: Phantoms, tmp_path: Path
 ) -> None:

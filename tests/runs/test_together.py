@@ -39,7 +39,6 @@ def test_a_slip_of_the_main_process_stops_it() -> None:
         main_alone(slip)
 
 
-@pytest.mark.timeout(180)
 def test_two_processes_train_as_one_does_and_write_one_run(
     phantoms: Phantoms, tmp_path: Path
 ) -> None:

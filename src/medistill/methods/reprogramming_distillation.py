@@ -26,7 +26,8 @@ SIMILARITIES = {"biased": linear_cka, "unbiased": unbiased_linear_cka}
 class ReprogrammingDistillation(Method):
     """Student trained beside a reprogrammed teacher, both judged by one shared classifier.
 
-    The paper's formulas are lost in its public text; this is the reading of `methods.md` §1.2.
+    The paper's formulas are lost in its public text; this is the reading of
+    `docs/explanation/reprogramming-distillation.md`.
 
     Args:
         student: Network to train and deploy; its head judges the reprogrammed teacher as well.
@@ -65,7 +66,7 @@ class ReprogrammingDistillation(Method):
         self.reprogram = reprogramming.build(teacher, student.width)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Equations 1 to 3 of `methods.md` §1.2."""
+        """Equations 1 to 3 of `docs/explanation/reprogramming-distillation.md`."""
         student = self.student(batch.images)
         reprogrammed = self.reprogram(self.teacher(batch))
         # One classifier for both: what the student's head can read is what it can imitate.

@@ -37,8 +37,10 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
         "std": list(encoder.std),
         "size": config.get("size") or encoder.size,
         "network_size": encoder.size,
+        "outputs": student.head.out_features,
     }
-    if len(config["classes"]) != student.head.out_features:
+    # Without classes the outputs are features: what a label-free training regresses.
+    if config["classes"] and len(config["classes"]) != student.head.out_features:
         raise ValueError(f"{student.head.out_features} logits for {len(config['classes'])} classes")
     # Cloned, because safetensors refuses tensors that share memory.
     state = {n: t.detach().cpu().clone().contiguous() for n, t in student.state_dict().items()}
@@ -62,7 +64,7 @@ def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
         std=config["std"],
         size=config.get("network_size") or config["size"],
     )
-    student = Student(encoder, len(config["classes"]))
+    student = Student(encoder, config["outputs"])
     try:
         student.load_state_dict(_read_tensors(folder))
     except RuntimeError as error:

@@ -1,6 +1,7 @@
 """φ: trainable residual blocks that carry a frozen teacher's features into the student's space.
 
-`methods.md` §1.1. It lives in training alone: nothing of it is deployed.
+The paper gives neither their count nor their width; see `docs/explanation`. It lives in training
+alone: nothing of it is deployed.
 """
 
 from collections.abc import Callable

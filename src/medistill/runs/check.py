@@ -8,7 +8,7 @@ from medistill.data.opening import Opened
 from medistill.recipe import Recipe
 from medistill.results import replacing
 from medistill.runs.console import Console
-from medistill.runs.images import open_images
+from medistill.runs.images import open_images, stops
 
 PAIRS = 60  # on a contact sheet; more would not be looked at
 
@@ -35,17 +35,21 @@ def check(
     console = console or Console()
     opened = open_images(recipe, None, console)
     for one in opened:
-        for finding in one.findings:
-            console.say(f"{finding.severity:8}{one.dataset.task.name}: {finding.message}")
-            for item in finding.items:
-                console.say(f"            {item}")
+        _show_findings(one, console)
         _show_near_copies(one, sheet or Path(f"near-copies-{one.dataset.task.name}.png"), console)
     if listing is not None:
         _write_listing(listing, opened)
         console.say(f"which file is which: {listing}")
-    errors = sum(f.severity == "error" for one in opened for f in one.findings)
+    errors = sum(stops(finding, recipe) for one in opened for finding in one.findings)
     console.say(f"{errors} errors" if errors else "nothing at which training would stop")
     return not errors
+
+
+def _show_findings(one: Opened, console: Console) -> None:
+    for finding in one.findings:
+        console.say(f"{finding.severity:8}{one.dataset.task.name}: {finding.message}")
+        for item in finding.items:
+            console.say(f"            {item}")
 
 
 def _show_near_copies(one: Opened, sheet: Path, console: Console) -> None:

@@ -15,6 +15,7 @@ from medistill.runs.ancestry import inherited_licences
 from medistill.runs.export import export_task
 from medistill.runs.preparing import Job
 from medistill.runs.shipping import (
+    Judged,
     batches,
     deploy,
     judge_network,
@@ -60,17 +61,21 @@ def _ship(job: Job, networks: Mapping[str, nn.Module]) -> None:
         found[name] = judge_network(network, one, job.recipe, job.device)
         config = deploy(network, found[name], one, job.run, extra)
         job.console.say(f"{name}: {export_task(job.run, config, network, one)}")
+    _write_measured(job, found)
+    _judge_teacher(job)
+    encoder = job.foundation.encoder if job.foundation else None
+    save_costs(next(iter(networks.values())), encoder, job.recipe.data.size, job.run)
+
+
+def _write_measured(job: Job, found: Mapping[str, Judged]) -> None:
+    """Metrics and predictions of all tasks, and the worst mistakes as images."""
     draws = job.recipe.evaluation.draws
     write_metrics(job.run.metrics, merge((name, one.metrics(draws)) for name, one in found.items()))
     tables = [table for one in found.values() for table in one.tables.values()]
     write_predictions(job.run.predictions, tables)
-    tested = [one.tables["test"] for one in found.values() if "test" in one.tables]
-    save_worst(tested, [by_name[table.task] for table in tested], job.run)
-    _judge_teacher(job)
-    encoder = job.foundation.encoder if job.foundation else None
-    student = next(iter(networks.values()))
-    assert isinstance(student, Student)
-    save_costs(student, encoder, job.recipe.data.size, job.run)
+    tested = {table.task: table for table in tables if table.split == "test"}
+    opened = [one for one in job.opened if one.dataset.task.name in tested]
+    save_worst([tested[one.dataset.task.name] for one in opened], opened, job.run)
 
 
 def _share_encoder(networks: Iterable[nn.Module]) -> bool:
@@ -96,10 +101,8 @@ def _deploy_features(job: Job) -> None:
     """Of a training without labels an encoder remains: the start of other students."""
     for name, network in job.method.deploy().items():
         assert isinstance(network, Student)
-        width = network.head.out_features
         config = {
-            "task": name, "classes": [str(i) for i in range(width)],
-            "size": job.recipe.data.size, **_provenance(job),
+            "task": name, "classes": [], "size": job.recipe.data.size, **_provenance(job),
         }  # fmt: skip
         save_deployed(network.cpu().eval(), job.run.deployed(name).path, config)
 

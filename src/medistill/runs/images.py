@@ -53,7 +53,7 @@ def refuse_or_warn(opened: Sequence[Opened], recipe: Recipe, console: Console) -
     """
     for one in opened:
         for finding in one.findings:
-            if finding.severity == "error" and not _allowed(finding, recipe):
+            if stops(finding, recipe):
                 raise UserError(f"{one.dataset.task.name}: {_told(finding)}. {_way_out(finding)}")
             if finding.severity != "note":
                 console.warn(f"{one.dataset.task.name}: {_told(finding)}")
@@ -74,8 +74,10 @@ def _writable(store: Path) -> Path:
     return folder
 
 
-def _allowed(finding: Finding, recipe: Recipe) -> bool:
-    return finding.kind == "unreadable" and recipe.data.skip_unreadable
+def stops(finding: Finding, recipe: Recipe) -> bool:
+    """Whether a training stops at a finding: an error that the recipe does not allow."""
+    allowed = finding.kind == "unreadable" and recipe.data.skip_unreadable
+    return finding.severity == "error" and not allowed
 
 
 def _told(finding: Finding) -> str:

@@ -160,7 +160,7 @@ def save_worst(tables: Sequence[PredictionTable], opened: Sequence[Opened], run:
     write_json(run.worst / "index.json", index)
 
 
-def save_costs(student: Student, teacher: nn.Module | None, size: int, run: RunFolder) -> None:
+def save_costs(student: nn.Module, teacher: nn.Module | None, size: int, run: RunFolder) -> None:
     """Measure what the student costs, and the teacher, on this machine's processor."""
     own = _cost(student, size)
     whole = _cost(teacher, size) if teacher is not None else None
