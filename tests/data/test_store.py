@@ -306,6 +306,7 @@ def test_a_builder_that_is_killed_leaves_nothing_in_the_way(root: Path) -> None:
         (2**22 + 1, "another", 0, True),
         (2**22 + 1, None, 0, False),
     ],
+    ids=["ours", "ours, old", "elsewhere", "dead"],  # a process number would differ by worker
 )
 def test_only_what_the_dead_left_is_cleared(
     root: Path, owner: int, host: str | None, age_seconds: int, stays: bool
