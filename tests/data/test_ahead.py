@@ -1,5 +1,8 @@
 """Work in order, a few jobs ahead."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -57,3 +60,20 @@ def test_threads_work_on_one_core_each_and_leave_the_callers_number_alone() -> N
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_a_training_that_begins_after_decoding_has_all_its_cores() -> None:
+    work = "list(ahead(lambda job: torch.ones(9).sum(), range(4), threads=2, depth=2));"
+    assert _threads_after(work) == _threads_after("")
+
+
+def _threads_after(work: str) -> str:
+    """How many threads torch has in a new process whose first computation comes after the work."""
+    code = (
+        f"import torch; from medistill.data.ahead import ahead; {work}"
+        "print(torch.get_num_threads())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -33,6 +33,9 @@ def ahead(
         threads: How many work at once.
         depth: How many jobs are begun before the first result is asked for.
     """
+    # Asked before any thread of ours says 1: a thread that computes for the first time, as the
+    # caller may, takes the number that was said last.
+    own = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead", initializer=_one_core)
     waiting: deque[Future[Result]] = deque()
     try:
@@ -44,6 +47,7 @@ def ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(own)
 
 
 def _one_core() -> None:
