@@ -1,0 +1,49 @@
+"""Print the table of a grid from its committed cells.
+
+python docs/evidence/table.py started
+"""
+
+import json
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+CELLS = Path(__file__).parent / "cells"
+# Two-sided 95 % quantiles of Student's t by degrees of freedom.
+STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
+METRICS = ("accuracy", "balanced_accuracy", "auroc")
+
+
+def main(grid: str) -> None:
+    """Mean and standard deviation over seeds, and the t-interval of the mean, in percent."""
+    found: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    for path in sorted(CELLS.glob(f"{grid}-*.json")):
+        _, data, *variant, _ = path.stem.split("-")
+        found[data, "-".join(variant)].append(json.loads(path.read_text()))
+    print(f"| data | variant | seeds | {' | '.join(METRICS)} | seconds |")
+    print("|---|---|---|" + "---|" * (len(METRICS) + 1))
+    for (data, variant), cells in found.items():
+        columns = [told([measured(cell, metric) for cell in cells]) for metric in METRICS]
+        seconds = round(statistics.median(cell["seconds"] for cell in cells))
+        print(f"| {data} | {variant} | {len(cells)} | {' | '.join(columns)} | {seconds} |")
+
+
+def measured(cell: dict, metric: str) -> float:
+    """A test metric in percent."""
+    (task,) = cell["metrics"]["test"].values()
+    return 100 * task[metric]["value"]
+
+
+def told(values: list[float]) -> str:
+    """Mean, spread, interval."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    spread = statistics.stdev(values)
+    half = STUDENT[len(values) - 1] * spread / len(values) ** 0.5
+    return f"{mean:.1f} ± {spread:.1f} ({mean - half:.1f} to {mean + half:.1f})"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
