@@ -1,5 +1,7 @@
 """What there is to choose from, read off the folders that hold it."""
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +27,8 @@ TEACHERS = {
     "features:<file>": "a safetensors file of features, where nobody gives out the weights",
 }
 
+PIPED = 300  # columns
+
 
 def listing(what: str) -> None:
     """Print one shelf: `methods`, `students`, `teachers` or `layouts`."""
@@ -37,7 +41,9 @@ def listing(what: str) -> None:
         table.add_column("what it is")
         for name, line in (STUDENTS if what == "students" else TEACHERS).items():
             table.add_row(name, line)
-    Console(highlight=False).print(table)
+    # In a pipe nobody folds lines, and 80 columns would cut a table of four into shreds.
+    width = None if sys.stdout.isatty() else PIPED
+    Console(highlight=False, width=width).print(table)
 
 
 def _methods(table: Table) -> None:
