@@ -35,3 +35,13 @@ def test_a_quiet_console_says_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     with console.track("z", 1, pause=0.0) as advance:
         advance(1, "")
     assert capsys.readouterr().out == ""
+
+
+def test_time_left_counts_what_this_attempt_did(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr("medistill.runs.console.time.monotonic", lambda: next(clock))
+    with Console().track("training", 10, begun=8, pause=0.0) as advance:
+        advance(9, "")
+    assert capsys.readouterr().out == "training 9/10, 10 s left\n"

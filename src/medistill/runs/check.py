@@ -8,7 +8,7 @@ from medistill.data.opening import Opened
 from medistill.recipe import Recipe
 from medistill.results import replacing
 from medistill.runs.console import Console
-from medistill.runs.images import open_images, stops
+from medistill.runs.images import open_images, say_splits, stops
 
 PAIRS = 60  # on a contact sheet; more would not be looked at
 
@@ -26,7 +26,8 @@ def check(
         recipe: Names the roots and how they are split.
         listing: Where to write which file is which sample of a run (file, digest, split, label);
             it names files, so it stays with the data.
-        sheet: Where near copies in different splits are shown side by side.
+        sheet: Where near copies in different splits are shown side by side; of several roots each
+            has its name added.
         console: Where to print.
 
     Returns:
@@ -34,15 +35,25 @@ def check(
     """
     console = console or Console()
     opened = open_images(recipe, None, console)
+    say_splits(opened, console)
     for one in opened:
         _show_findings(one, console)
-        _show_near_copies(one, sheet or Path(f"near-copies-{one.dataset.task.name}.png"), console)
+        _show_near_copies(one, _sheet_of(one, sheet, alone=len(opened) == 1), console)
     if listing is not None:
         _write_listing(listing, opened)
         console.say(f"which file is which: {listing}")
     errors = sum(stops(finding, recipe) for one in opened for finding in one.findings)
-    console.say(f"{errors} errors" if errors else "nothing at which training would stop")
+    told = f"{errors} error{'s' if errors > 1 else ''}"
+    console.say(told if errors else "nothing at which training would stop")
     return not errors
+
+
+def _sheet_of(one: Opened, asked: Path | None, *, alone: bool) -> Path:
+    """The file for one root's near copies: of several roots each has its own."""
+    name = one.dataset.task.name
+    if asked is None:
+        return Path(f"near-copies-{name}.png")
+    return asked if alone else asked.with_stem(f"{asked.stem}-{name}")
 
 
 def _show_findings(one: Opened, console: Console) -> None:

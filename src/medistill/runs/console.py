@@ -37,22 +37,25 @@ class Console:
             sys.stdout.flush()
 
     @contextmanager
-    def track(self, label: str, total: int, *, pause: float = PLAIN_SECONDS) -> Iterator[Advance]:
+    def track(
+        self, label: str, total: int, *, begun: int = 0, pause: float = PLAIN_SECONDS
+    ) -> Iterator[Advance]:
         """Follow a stage of known length; call the yielded function with (done, note).
 
         Args:
             label: What the stage is called.
             total: How many things will be done.
+            begun: How many were done before this attempt: they took none of its time.
             pause: Seconds between two plain lines at least; 0 prints every call.
         """
         if self.quiet:
             yield _ignore
         elif self.terminal.is_terminal:
-            yield from self._bar(label, total)
+            yield from self._bar(label, total, begun)
         else:
-            yield self._plain(label, total, pause)
+            yield self._plain(label, total, begun, pause)
 
-    def _bar(self, label: str, total: int) -> Iterator[Advance]:
+    def _bar(self, label: str, total: int, begun: int) -> Iterator[Advance]:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -61,14 +64,14 @@ class Console:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.terminal) as progress:
-            task = progress.add_task(label, total=total, note="")
+            task = progress.add_task(label, total=total, completed=begun, note="")
 
             def advance(done: int, note: str = "") -> None:
                 progress.update(task, completed=done, note=note)
 
             yield advance
 
-    def _plain(self, label: str, total: int, pause: float) -> Advance:
+    def _plain(self, label: str, total: int, begun: int, pause: float) -> Advance:
         started = last = time.monotonic()
 
         def advance(done: int, note: str = "") -> None:
@@ -77,7 +80,7 @@ class Console:
             if now - last < pause and done < total:
                 return
             last = now
-            left = (now - started) / max(done, 1) * (total - done)
+            left = (now - started) / max(done - begun, 1) * (total - done)
             rest = f", {left:.0f} s left" if done < total else f", {now - started:.0f} s"
             self.say(f"{label} {done}/{total}{rest} {note}".rstrip())
 

@@ -79,6 +79,7 @@ def _others(recipe: Recipe, data: Path, name: str, console: Console) -> Opened:
     (opened,) = open_images(recipe.model_copy(update={"data": other}), None, console)
     dataset = opened.dataset
     rows = np.sort(np.concatenate(list(dataset.splits.values())))
+    console.say(f"{data}: {len(opened.samples)} images, {len(rows)} of them readable")
     return replace(opened, dataset=replace(dataset, splits={**dataset.splits, ALL: rows}))
 
 

@@ -40,9 +40,15 @@ def open_images(recipe: Recipe, run: RunFolder | None, console: Console) -> tupl
                 on_progress=on_progress,
             )
         opened.append(one)
-        counts = ", ".join(f"{part} {len(rows)}" for part, rows in one.dataset.splits.items())
-        console.say(f"{name}: {len(samples)} images ({counts}; {one.how})")
     return tuple(opened)
+
+
+def say_splits(opened: Sequence[Opened], console: Console) -> None:
+    """One line for each root: how many images, and how they are divided."""
+    for one in opened:
+        counts = ", ".join(f"{part} {len(rows)}" for part, rows in one.dataset.splits.items())
+        name = one.dataset.task.name
+        console.say(f"{name}: {len(one.samples)} images ({counts}; {one.how})")
 
 
 def refuse_or_warn(opened: Sequence[Opened], recipe: Recipe, console: Console) -> None:

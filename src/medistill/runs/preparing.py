@@ -29,7 +29,7 @@ from medistill.results import RunFolder, write_json, write_text
 from medistill.runs.ancestry import save_sources, warn_of_shared_images
 from medistill.runs.console import Console
 from medistill.runs.environment import environment
-from medistill.runs.images import open_images, refuse_or_warn
+from medistill.runs.images import open_images, refuse_or_warn, say_splits
 from medistill.runs.teaching import Classroom, Teaching
 from medistill.runs.validating import Validation
 from medistill.training.distributed import main_process
@@ -74,6 +74,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     torch.manual_seed(recipe.training.seed)
     student = build_student(recipe, classes=2)
     opened = open_images(recipe, run, console)
+    say_splits(opened, console)
     refuse_or_warn(opened, recipe, console)
     validation = _validation(recipe, opened, device)
     warnings = warn_of_shared_images(recipe, opened, console)
@@ -82,7 +83,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     teaching = None
     if recipe.teacher is not None and takes(recipe, "teacher"):
         classroom = Classroom(recipe, recipe.teacher, opened, device, console)
-        teaching = classroom.teach(foundation, run)
+        teaching = classroom.teach(foundation, student, run)
     tasks = [one.dataset.task for one in opened]
     # Seeded anew, so that a student starts alike whatever its teacher drew.
     torch.manual_seed(recipe.training.seed)
