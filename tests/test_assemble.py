@@ -37,6 +37,27 @@ def test_a_method_gets_the_collaborators_that_it_takes_and_its_settings() -> Non
     assert method.weights.logits == 1.0
 
 
+def test_a_method_bound_to_the_batch_size_has_the_trainings_unless_the_recipe_differs() -> None:
+    bound = recipe(method="semckd", training={"batch_size": 12})
+    assert assemble.method_settings(bound)["batch_size"] == 12
+    other = recipe(method={"name": "semckd", "batch_size": 16}, training={"batch_size": 12})
+    assert assemble.method_settings(other)["batch_size"] == 16
+    assert "batch_size" not in assemble.method_settings(recipe(method="rd"))
+
+
+@pytest.mark.parametrize(
+    ("method", "shapes"),
+    [("rd", ((96, 2, 2),)), ("at", ((32, 8, 8), (48, 4, 4), (192, 2, 2), (96, 2, 2)))],
+)
+def test_a_teacher_is_asked_for_the_maps_that_the_method_looks_at(
+    method: str, shapes: tuple[tuple[int, ...], ...]
+) -> None:
+    asked = recipe(method=method, teacher=vars(source(size=64, grid=2)))
+    foundation = assemble.build_foundation(asked.teacher, size=32)
+    student = assemble.build_student(asked, classes=2)
+    assert assemble.freeze(asked, foundation, student).map_shapes == shapes
+
+
 def test_an_alias_is_as_good_as_a_name() -> None:
     assert assemble.method_name(recipe(method="rd")) == "reprogramming_distillation"
     with pytest.raises(UserError, match="Did you mean 'student_alone'"):
@@ -108,7 +129,7 @@ def test_a_teacher_without_weights_is_refused() -> None:
 
 def test_a_run_is_teacher_student_or_start(finished: Finished) -> None:
     name = f"run:{finished.path}"
-    foundation = assemble.build_foundation(source(name=name), size=32)
+    foundation = assemble.build_foundation(TeacherSource(name=name), size=32)
     assert isinstance(foundation.encoder, Encoder)
     assert not foundation.random
     started = {"name": "timm/test_efficientnet", "start": name}
@@ -119,6 +140,31 @@ def test_a_run_is_teacher_student_or_start(finished: Finished) -> None:
         assert student.head.out_features == 4
         for key, tensor in student.encoder.state_dict().items():
             assert torch.equal(tensor, foundation.encoder.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("key", ["weights", "options", "mean", "std", "size"])
+def test_a_run_takes_no_orders_about_its_network(key: str) -> None:
+    value = {"weights": "a.safetensors", "options": {"img_size": 32}}.get(key, 32)
+    with pytest.raises(UserError, match=rf"teacher\.{key} cannot stand beside .* run:somewhere"):
+        assemble.build_foundation(TeacherSource(name="run:somewhere", **{key: value}), size=32)
+    asked = recipe(student={"name": "run:somewhere", key: value})
+    with pytest.raises(UserError, match=rf"student\.{key} cannot stand beside .* run:somewhere"):
+        assemble.build_student(asked, classes=2)
+
+
+def test_adapters_in_a_network_that_knows_nothing_must_be_asked_for() -> None:
+    name = "timm/test_vit"
+    with pytest.raises(UserError, match=r"lora tunes .*student\.weights is missing: name timm/t"):
+        assemble.check_collaborators(recipe(method="melo", student=name), ["it"], print)
+    for named in ({"weights": "random"}, {"start": "run:somewhere"}):
+        asked = recipe(method="melo", student={"name": name, **named})
+        assemble.check_collaborators(asked, ["it"], print)
+
+
+def test_adapters_in_a_student_without_blocks_are_refused_before_images_are_read() -> None:
+    asked = recipe(method="vqt", student="timm/test_efficientnet")
+    with pytest.raises(UserError, match="do not fit into timm/test_efficientnet"):
+        assemble.build_student(asked, classes=2)
 
 
 def test_views_are_what_the_recipe_says() -> None:

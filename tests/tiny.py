@@ -1,15 +1,19 @@
 """Networks, teachers and batches so small that a test of them takes milliseconds."""
 
+import copy
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medistill.models.backbones.base import Backbone, BackboneSpec
+from medistill import catalog
+from medistill.methods.base import Method
+from medistill.models.backbones.base import Backbone, BackboneSpec, build_backbone
 from medistill.models.networks import Encoder, Student
-from medistill.models.teachers import Frozen
-from medistill.types import Batch, Task
+from medistill.models.teachers import Frozen, Scales
+from medistill.types import Batch, Output, Task
 
 SIZE = 12
 CLASSES = 3
@@ -51,10 +55,60 @@ def tiny_student(width: int = 6, classes: int = CLASSES) -> Student:
     return Student(tiny_encoder(width), classes)
 
 
-def tiny_teacher(width: int = 8, grid: int | None = None, logits: bool = False) -> Frozen:
+def tiny_vit(classes: int = CLASSES, **options: Any) -> Student:
+    """A plain vision transformer of four blocks, on nine patches; of the same weights always."""
+    return _transformer("timm/vit_tiny_patch16_224", classes, options)
+
+
+def tiny_windowed_vit(classes: int = CLASSES, **options: Any) -> Student:
+    """Likewise as Segment Anything's: windows of 2 x 2 patches, padded, but for the third block."""
+    windows = {"window_size": 2, "global_attn_indexes": (2,), "neck_chans": 10}
+    return _transformer("timm/samvit_base_patch16", classes, {**windows, **options})
+
+
+def _transformer(name: str, classes: int, options: dict[str, Any]) -> Student:
+    small = {"img_size": SIZE, "patch_size": 4, "embed_dim": 12, "depth": 4, "num_heads": 2}
+    backbone = _backbone(name, tuple(sorted({**small, **options}.items())))
+    return Student(Encoder(copy.deepcopy(backbone)), classes)
+
+
+@cache
+def _backbone(name: str, options: tuple[tuple[str, Any], ...]) -> Backbone:
+    with torch.random.fork_rng():  # whichever test is the first to ask
+        torch.manual_seed(0)
+        return build_backbone(name, dict(options))
+
+
+def student_for(kind: type[Method]) -> Student:
+    """A student of the family that a method declares to train."""
+    return tiny_vit() if kind.family == "vit" else tiny_student()
+
+
+def tiny_teacher(
+    width: int = 8,
+    grid: int | None = None,
+    logits: bool = False,
+    scales: Scales = "last",
+    classes: int = CLASSES,
+) -> Frozen:
     """A frozen encoder, with its own judgement of the classes where `logits`."""
-    network = tiny_student(width) if logits else tiny_encoder(width)
-    return Frozen(network, grid=grid, image_shape=(3, SIZE, SIZE))
+    network = tiny_student(width, classes) if logits else tiny_encoder(width)
+    return Frozen(network, grid=grid, scales=scales, image_shape=(3, SIZE, SIZE))
+
+
+class Telling:
+    """A teacher that says the maps it was told to, whatever the images."""
+
+    classes = None
+
+    def __init__(self, *maps: Tensor) -> None:
+        self.maps = maps
+        self.map_shapes = tuple(tuple(each.shape[1:]) for each in maps)
+        self.map_shape = self.map_shapes[-1]
+        self.width = self.map_shape[0]
+
+    def __call__(self, batch: Batch) -> Output:
+        return Output(None, self.maps[-1].flatten(2).mean(2), self.maps)
 
 
 def tiny_tasks() -> tuple[Task, ...]:
@@ -63,6 +117,12 @@ def tiny_tasks() -> tuple[Task, ...]:
         Task(name, "classification", ("healthy", "benign", "malignant"), 8)
         for name in ("lung", "breast")
     )
+
+
+def tiny_settings(kind: type[Method]) -> dict[str, Any]:
+    """What a recipe's training tells a method that wants to know, and a small network to build."""
+    chosen = {"batch_size": 8, "task_network": "timm/test_resnet"}
+    return {name: value for name, value in chosen.items() if name in catalog.settings(kind)}
 
 
 def tiny_batch(size: int = 8) -> Batch:

@@ -10,10 +10,12 @@ _HOME = {
     "UserError": ("medistill.errors", "UserError"),
     "read_recipe": ("medistill.recipe", "read_recipe"),
     "train": ("medistill.runs.train", "train"),
+    "compare": ("medistill.runs.compare", "compare"),
     "evaluate": ("medistill.runs.evaluate", "evaluate"),
     "predict": ("medistill.runs.predict", "predict"),
     "check": ("medistill.runs.check", "check"),
     "load": ("medistill.runs.load", "load"),
+    "analyze": ("medistill.runs.analyze", "analyze"),
     # Not `export` and `report`: those are packages here, and would take the place of a function.
     "export_run": ("medistill.runs.export", "export"),
     "report_run": ("medistill.runs.report", "report"),

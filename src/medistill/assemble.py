@@ -1,11 +1,12 @@
 """Recipe -> objects: the only builder. Past this point nobody sees a recipe."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from medistill import catalog
 from medistill.data.augmentation import Augmentation
@@ -14,12 +15,15 @@ from medistill.data.loading import Views
 from medistill.data.splits import SplitRules
 from medistill.errors import UserError
 from medistill.methods.base import Method
-from medistill.models.backbones.base import Backbone, build_backbone
-from medistill.models.deployed import find_deployed, load_deployed, load_start
+from medistill.models.adapters.base import trunk_of
+from medistill.models.backbones.base import Backbone
+from medistill.models.deployed import count_deployed, find_deployed, load_deployed, load_start
 from medistill.models.networks import Encoder, Student
-from medistill.models.teachers import Teacher
-from medistill.models.weights import digest, load_weights
-from medistill.recipe import Recipe, Root, TeacherSource, checked_settings
+from medistill.models.scales import stages
+from medistill.models.sources import load_network, released_licence
+from medistill.models.teachers import Frozen, Teacher
+from medistill.models.weights import digest
+from medistill.recipe import Recipe, Root, StudentSource, TeacherSource, checked_settings
 from medistill.types import Task
 
 METHODS = "medistill.methods"
@@ -39,6 +43,8 @@ class Foundation:
         sha256: Of its weights.
         licence: Which a student inherits, where known.
         random: It never learned anything; every report says so.
+        head: Of a run that trained this one network: what it judges, it judges by itself.
+        classes: Which the head tells apart.
     """
 
     encoder: Encoder
@@ -46,6 +52,8 @@ class Foundation:
     sha256: str
     licence: str | None
     random: bool
+    head: nn.Linear | None = None
+    classes: tuple[str, ...] = ()
 
 
 def open_layouts(recipe: Recipe) -> dict[str, tuple[Layout, list[Sample]]]:
@@ -56,7 +64,12 @@ def open_layouts(recipe: Recipe) -> dict[str, tuple[Layout, list[Sample]]]:
 def split_rules(recipe: Recipe) -> SplitRules:
     """How to split what has no official split."""
     rules = recipe.data.split
-    return SplitRules(seed=rules.seed, test=rules.test, validation=rules.validation)
+    return SplitRules(
+        seed=rules.seed,
+        test=rules.test,
+        validation=rules.validation,
+        fraction=recipe.data.fraction,
+    )
 
 
 def views(recipe: Recipe) -> Views:
@@ -85,12 +98,30 @@ def method_name(recipe: Recipe) -> str:
 def method_settings(recipe: Recipe) -> dict[str, Any]:
     """The method's settings, typed and complete."""
     given = {key: value for key, value in recipe.method.items() if key != "name"}
+    if "batch_size" in catalog.settings(method_class(recipe)):
+        given = {"batch_size": recipe.training.batch_size, **given}
     return checked_settings(method_class(recipe), given, "method")
 
 
 def takes(recipe: Recipe, collaborator: str) -> bool:
     """Whether the method wants a `student`, a `teacher` or the `tasks`."""
     return collaborator in catalog.collaborators(method_class(recipe))
+
+
+def freeze(recipe: Recipe, foundation: Foundation, student: Student) -> Frozen:
+    """The teacher as the method asks it: of all its maps none is finer than the student's own.
+
+    Methods that compare maps bring the larger one to the size of the smaller.
+    """
+    assert recipe.teacher is not None, "a foundation comes from a teacher section"
+    size = recipe.data.size
+    return Frozen(
+        foundation.encoder,
+        grid=recipe.teacher.grid,
+        scales="all" if method_class(recipe).scales == "all" else "last",
+        limits=[shape[1:] for shape in stages(student.map_shapes)],
+        image_shape=(3, size, size),
+    )
 
 
 def build_method(
@@ -114,6 +145,8 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
     name = method_name(recipe)
     if takes(recipe, "teacher") and recipe.teacher is None:
         raise UserError(f"{name} needs a teacher: add a `teacher:` section to the recipe.")
+    if method_class(recipe).scales != "none" and recipe.teacher and recipe.teacher.grid == 1:
+        raise UserError(f"{name} needs the teacher's maps: set teacher.grid above 1, or leave it.")
     if not takes(recipe, "tasks") and len(tasks) > 1:
         raise UserError(
             f"{name} trains one task, but the recipe has {len(tasks)} roots: {', '.join(tasks)}."
@@ -122,20 +155,21 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
         say(f"{name} takes no teacher: {recipe.teacher.name} is left aside.")
     if not takes(recipe, "student"):
         say(f"{name} takes no student: {recipe.student.name} is left aside.")
+    if method_class(recipe).family == "vit":
+        _refuse_unnamed_weights(recipe.student, name)
 
 
 def build_student(recipe: Recipe, classes: int) -> Student:
     """The student with its starting weights and a head of its own."""
     source = recipe.student
     if source.name.startswith(RUN):
-        return Student(_encoder_of_run(source.name), classes)
-    backbone = build_backbone(source.name, source.options)
-    # A ViT of another size is refused here, before anything takes long.
-    backbone.shapes(source.size or recipe.data.size)
-    load_weights(backbone, source.weights, role="student")
-    encoder = Encoder(backbone, mean=source.mean, std=source.std, size=source.size)
-    if source.start is not None:
-        load_start(encoder, Path(source.start.removeprefix(RUN)))
+        _refuse_beside_run(source, "student")
+        encoder = load_deployed(find_deployed(Path(source.name.removeprefix(RUN))))[0].encoder
+    else:
+        encoder = _student_encoder(recipe)
+    if method_class(recipe).family == "vit":
+        trunk_of(encoder)  # one without blocks is refused here, before images are read
+    encoder.shown = recipe.data.size
     return Student(encoder, classes)
 
 
@@ -147,21 +181,23 @@ def build_foundation(source: TeacherSource, *, size: int) -> Foundation:
         size: Side of the images that it will be shown; it resizes them where it has its own.
     """
     if source.name.startswith(RUN):
-        encoder = _encoder_of_run(source.name)
-        return Foundation(encoder, source.name, digest(encoder), source.licence, random=False)
-    if source.weights is None:
-        raise UserError(
-            f"teacher.weights is missing: name {source.name}'s weight file, `pretrained` (when "
-            "online), or `random` for a teacher that knows nothing."
-        )
+        _refuse_beside_run(source, "teacher")
+        return _foundation_of_run(source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # `random` is the same teacher after a resume, and in every process
-        backbone = build_backbone(source.name, source.options)
-    report = load_weights(backbone, source.weights)
-    shown = source.size or _fixed_size(backbone, size)
-    encoder = Encoder(backbone, mean=source.mean, std=source.std, size=shown)
-    random = source.weights == "random"
-    return Foundation(encoder, source.name, report.sha256, source.licence, random=random)
+        network = load_network(
+            source.name, source.weights, options=source.options, size=source.size
+        )
+    shown = network.size or _fixed_size(network.backbone, size)
+    encoder = Encoder(network.backbone, mean=source.mean, std=source.std, size=shown)
+    random, licence = source.weights == "random", licence_of(source)
+    return Foundation(encoder, source.name, network.report.sha256, licence, random=random)
+
+
+def licence_of(source: TeacherSource | StudentSource) -> str | None:
+    """The terms of a source's weights: as the recipe states them, or a released model's authors."""
+    stated = source.licence if isinstance(source, TeacherSource) else None
+    return stated or released_licence(source.name, source.weights)
 
 
 def is_features(source: TeacherSource) -> bool:
@@ -188,9 +224,54 @@ def _fixed_size(backbone: Backbone, size: int) -> int | None:
     return None
 
 
-def _encoder_of_run(name: str) -> Encoder:
-    student, _ = load_deployed(find_deployed(Path(name.removeprefix(RUN)), None))
-    return student.encoder
+def _student_encoder(recipe: Recipe) -> Encoder:
+    source = recipe.student
+    network = load_network(
+        source.name,
+        source.weights,
+        options=source.options,
+        size=source.size,
+        shown=recipe.data.size,
+        role="student",
+    )
+    encoder = Encoder(network.backbone, mean=source.mean, std=source.std, size=network.size)
+    if source.start is not None:
+        load_start(encoder, Path(source.start.removeprefix(RUN)))
+    return encoder
+
+
+def _foundation_of_run(source: TeacherSource) -> Foundation:
+    run = Path(source.name.removeprefix(RUN))
+    student, config = load_deployed(find_deployed(run))
+    encoder = student.encoder
+    known = Foundation(encoder, source.name, digest(encoder), source.licence, random=False)
+    # Of several networks on one encoder none speaks for it: then a probe is fitted, as on any
+    # foundation model.
+    if not config["classes"] or count_deployed(run) > 1:
+        return known
+    return replace(known, head=student.head, classes=tuple(config["classes"]))
+
+
+def _refuse_beside_run(source: TeacherSource | StudentSource, role: str) -> None:
+    """Refuse what a run decides itself, instead of leaving it aside without a word."""
+    fields = type(source).model_fields
+    for key in ("weights", "start", "options", "mean", "std", "size"):
+        if key in fields and getattr(source, key) != fields[key].default:
+            raise UserError(
+                f"{role}.{key} cannot stand beside {role}.name {source.name}: a run brings its "
+                "network as it was trained. Leave it out."
+            )
+
+
+def _refuse_unnamed_weights(source: StudentSource, method: str) -> None:
+    """Adapters in a network that knows nothing must be asked for by name."""
+    named = source.start or source.name.startswith(RUN) or "weights" in source.model_fields_set
+    if not named:
+        raise UserError(
+            f"{method} tunes a foundation model, but student.weights is missing: name "
+            f"{source.name}'s weight file, `pretrained` (when online), or `random` for a network "
+            "that knows nothing. A run is named by student.name=run:FOLDER."
+        )
 
 
 def _listed(root: Root) -> tuple[Layout, list[Sample]]:

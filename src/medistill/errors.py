@@ -13,3 +13,10 @@ class Failure(UserError):
 
     The command line prints the line likewise and ends with exit code 1.
     """
+
+
+class Advice(UserWarning):
+    """What a person should know of a choice that works, but not as its name promises.
+
+    In Python it is a warning like any other; the command line prints it as a line of its own.
+    """

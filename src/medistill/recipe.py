@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
@@ -54,7 +54,9 @@ class Data(Section):
     view_seed: int = 0  # apart from training.seed, so that seeds share a teacher's cache
     augmentation: dict[str, Any] = {}
     sampling: Literal["plain", "balanced"] = "plain"
+    task_sampling: Literal["proportional", "square_root", "balanced"] = "proportional"
     split: Splitting = Splitting()
+    fraction: float = Field(default=1.0, gt=0, le=1)  # of the training images
     skip_unreadable: bool = False
     store: Path = Path("~/.cache/medistill")
 
@@ -118,8 +120,26 @@ class Evaluation(Section):
     draws: int = Field(default=1000, ge=0)
 
 
+class Compare(Section):
+    """Which ways of making a student are tried, on what: `medistill compare` runs them all.
+
+    What is left out is the recipe's own.
+    """
+
+    data: dict[str, Any] = {}
+    teachers: dict[str, Any] = {}
+    students: dict[str, Any] = {}
+    starts: tuple[str | None, ...] = ()
+    methods: Literal["all"] | tuple[str, ...] = "all"
+    variants: dict[str, dict[str, Any]] = {}
+    fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    tune: int = Field(default=1, ge=1)
+    metric: str = "accuracy"
+
+
 class Recipe(Section):
-    """Everything that decides a run."""
+    """Everything that decides a run, and the block that decides a comparison of runs."""
 
     data: Data
     teacher: TeacherSource | None = None
@@ -127,6 +147,7 @@ class Recipe(Section):
     method: dict[str, Any] = {"name": "reprogramming_distillation"}
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    compare: Compare | None = None
 
 
 def read_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     @property
+    def expense(self) -> Path:
+        """What the training took: seconds a step, and memory at its peak."""
+        return self.path / "expense.json"
+
+    @property
     def splits(self) -> Path:
         """Which images, by the digest of their pixels, stand in which split."""
         return self.path / "splits.json"
@@ -148,6 +153,11 @@ class RunFolder:
     def worst(self) -> Path:
         """Folder of the worst mistakes as images."""
         return self.path / "worst"
+
+    @property
+    def analysis(self) -> Path:
+        """What `medistill analyze` found, in numbers; its pictures lie beside it."""
+        return self.path / "analysis" / "analysis.json"
 
     def deployed(self, task: str) -> DeployedFolder:
         """The network that answers a task."""

@@ -71,7 +71,8 @@ class Output(NamedTuple):
 
     Args:
         logits: One per class; None for an encoder without a head.
-        features: Global average of the last map.
+        features: What the head reads: the global average of the last map, but for adapters that
+            read tokens of their own.
         maps: Feature maps, one per scale, fine to coarse; empty when only vectors are known.
     """
 

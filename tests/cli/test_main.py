@@ -94,11 +94,14 @@ def test_a_wrong_command_line_ends_in_one_line(
         ("teacher.weights=null", "teacher.weights is missing"),
         ("teacher.weights=none.safetensors", "no file at none.safetensors (looked for /"),
         ("teacher.name=timm/test_resnett", "Did you mean test_resnet"),
-        ("teacher.name=run:nowhere", "No deployed network in nowhere (looked in /"),
+        ("teacher={name: 'run:nowhere'}", "No deployed network in nowhere (looked in /"),
         ("teacher.grid=9", "teacher.grid 9 does not fit"),
         ("student.name=timm/test_coatnet", "timm/test_coatnet does not take images of 32 pixels"),
         ("student.start=run:nowhere", "No deployed network in nowhere"),
-        ("student.name=resnet18", "write timm/<name> or torchvision/<name>"),
+        (
+            "student.name=resnet18",
+            "Unknown model 'resnet18': write timm/<name>, torchvision/<name>",
+        ),
     ],
 )
 def test_a_wrong_recipe_ends_in_one_line_and_leaves_no_run(

@@ -1,9 +1,11 @@
 """Each verb once, from the command line to the file it leaves."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 from PIL import Image
 
@@ -145,6 +147,35 @@ def test_predict_goes_on_past_a_file_that_cannot_be_read(
     assert len([row for row in rows(table) if row["predicted"]]) == 10
 
 
+def test_predict_draws_where_the_evidence_lies(
+    finished: Finished, phantoms: Phantoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    inputs = [str(phantoms.flat / "0000.png"), str(tmp_path / "broken.png"), str(phantoms.chest)]
+    table = tmp_path / "new.csv"
+    assert run(["predict", str(finished.path), *inputs, "--explain", "--out", str(table)]) == 1
+    assert f"where the evidence lies: {tmp_path / 'new-overlays'}" in capsys.readouterr().out
+    found = rows(table)
+    drawn = [row["overlay"] for row in found if not row["error"]]
+    assert drawn == [f"new-overlays/{number:04d}.png" for number in range(1, 26)]
+    assert [row["overlay"] for row in found if row["error"]] == [""]
+    with Image.open(tmp_path / drawn[0]) as image:
+        assert image.width > image.height
+
+
+def test_predict_says_when_a_file_is_too_old_to_explain(
+    finished: Finished, phantoms: Phantoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(finished.path / "deployed" / "breast" / "model.onnx")
+    (entry,) = model.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), "evidence": None})
+    onnx.save(model, tmp_path / "old.onnx")
+    old, table = [str(tmp_path / "old.onnx"), str(phantoms.flat)], str(tmp_path / "new.csv")
+    assert run(["predict", *old, "--explain", "--out", table]) == 2
+    assert "old.onnx does not say where it looked" in capsys.readouterr().err
+    assert run(["predict", *old, "--out", table]) == 0
+
+
 def test_predict_agrees_with_what_the_run_says_of_its_test_images(
     finished: Finished, phantoms: Phantoms, tmp_path: Path
 ) -> None:
@@ -171,7 +202,7 @@ def test_report_compares_runs_on_the_same_images(copy: Path, tmp_path: Path) -> 
     [
         ("methods", ["reprogramming_distillation", "rd", "MICCAI 2024", "student_alone"]),
         ("students", ["torchvision/shufflenet_v2_x1_0", "timm/<name>"]),
-        ("teachers", ["run:<folder>", "features:<file>"]),
+        ("teachers", ["run:<folder>", "features:<file>", "CC-BY-NC-SA-4.0", "lvmmed_vit.pth"]),
         ("layouts", ["split_folders", "manifest", "medmnist"]),
     ],
 )

@@ -87,6 +87,18 @@ def test_two_processes_together_see_what_one_sees(grey: Dataset) -> None:
             assert torch.equal(part.images, whole.images[rank::2])
 
 
+def test_tasks_come_alike_and_divided_as_one_process_sees_them(
+    grey: Dataset, mixed: Dataset
+) -> None:
+    order, both = Order(task_sampling="balanced"), [grey, mixed]
+    (one,) = Loader(both, "train", batch_size=24, order=order).epoch(1)
+    # 25 samples, of which one stays behind
+    assert (one.tasks.bincount() - 12).abs().max() <= 1
+    for rank in range(2):
+        (part,) = Loader(both, "train", batch_size=24, order=order, rank=rank, world=2).epoch(1)
+        assert torch.equal(part.samples, one.samples[rank::2])
+
+
 def test_every_sample_shows_every_view_once_in_as_many_epochs(grey: Dataset) -> None:
     loader = Loader([grey], "train", batch_size=5, views=VIEWS)
     shown = [

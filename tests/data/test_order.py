@@ -62,6 +62,61 @@ def test_a_large_group_shows_all_its_samples_in_the_end() -> None:
     assert seen == set(SAMPLES)
 
 
+TASKS = np.repeat([0, 1, 2], [200, 50, 8])
+CLASSES = np.arange(258) % 3 + 3 * TASKS
+MANY = np.arange(1000, 1258)
+
+
+@pytest.mark.parametrize(
+    ("task_sampling", "counts"),
+    [
+        ("proportional", [200, 50, 8]),
+        # 258 by 14.14, 7.07 and 2.83
+        ("square_root", [152, 76, 30]),
+        ("balanced", [86, 86, 86]),
+    ],
+)
+@pytest.mark.parametrize("sampling", ["plain", "balanced"])
+def test_tasks_come_by_their_size_its_root_or_all_alike(
+    task_sampling: str, counts: list[int], sampling: str
+) -> None:
+    order = Order(task_sampling=task_sampling, sampling=sampling)
+    drawn = order.epoch(3, MANY, CLASSES, TASKS) - 1000
+    assert np.bincount(TASKS[drawn]).tolist() == counts
+    if sampling == "balanced":
+        shown = np.bincount(CLASSES[drawn]).reshape(3, 3)
+        assert (np.ptp(shown, axis=1) <= 1).all()
+
+
+@pytest.mark.parametrize("task_sampling", ["square_root", "balanced"])
+def test_over_the_epochs_none_of_a_task_comes_again_before_all_came(task_sampling: str) -> None:
+    order = Order(task_sampling=task_sampling)
+    drawn = [order.epoch(epoch, MANY, CLASSES, TASKS) - 1000 for epoch in range(7)]
+    for last in range(1, 8):
+        times = np.bincount(np.concatenate(drawn[:last]), minlength=258)
+        assert all(np.ptp(times[task == TASKS]) <= 1 for task in range(3))
+
+
+def test_chosen_tasks_come_mixed_and_by_seed_and_epoch_alone() -> None:
+    order = Order(task_sampling="balanced")
+    first = order.epoch(3, MANY, CLASSES, TASKS)
+    assert (order.epoch(3, MANY, CLASSES, TASKS) == first).all()
+    assert len({*TASKS[first[:32] - 1000].tolist()}) == 3
+    others = [order.epoch(4, MANY, CLASSES, TASKS)]
+    others.append(Order(seed=1, task_sampling="balanced").epoch(3, MANY, CLASSES, TASKS))
+    assert all((other != first).any() for other in others)
+
+
+@given(
+    st.lists(st.integers(min_value=1, max_value=40), min_size=1, max_size=6),
+    st.sampled_from(["square_root", "balanced"]),
+)
+def test_an_epoch_is_as_long_however_tasks_are_chosen(sizes: list[int], chosen: str) -> None:
+    tasks = np.repeat(np.arange(len(sizes)), sizes)
+    drawn = Order(task_sampling=chosen).epoch(2, np.arange(len(tasks)), tasks, tasks)
+    assert len(drawn) == len(tasks)
+
+
 @given(st.lists(st.integers(min_value=0, max_value=5), max_size=20))
 def test_occurrences_count_what_came_before(samples: list[int]) -> None:
     wanted = [samples[:place].count(sample) for place, sample in enumerate(samples)]

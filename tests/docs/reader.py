@@ -23,6 +23,7 @@ from medistill.cli.main import SLIP, run
 from medistill.data import phantoms
 from medistill.export.latency import Latency, network_latency
 from medistill.recipe import Recipe, read_recipe, validate
+from tests.attempts import Here
 from tests.docs.blocks import Block
 
 SMALL = (
@@ -96,7 +97,7 @@ class Reader:
         words = shlex.split(line, comments=True)
         if not words or words[0] in ELSEWHERE:
             return 0, ""
-        if "train" in words:
+        if "train" in words or "compare" in words:
             small = (*SMALL, *self._asked(block))
             words += [word for setting in small for word in ("--set", setting)]
         if words[0] == "torchrun":
@@ -170,4 +171,5 @@ def small_world(home: Path) -> Iterator[None]:
         patch.setenv("HOME", os.fspath(home))
         patch.setattr(phantoms, "make_phantoms", make_few)
         patch.setattr("medistill.runs.shipping.network_latency", measure_once)
+        patch.setattr("medistill.runs.comparing.running.in_processes", lambda jobs: Here())
         yield

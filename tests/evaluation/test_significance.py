@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from medistill.errors import UserError
 from medistill.evaluation.judge import judge, rows
-from medistill.evaluation.significance import mcnemar, paired, paired_differences
+from medistill.evaluation.significance import holm, mcnemar, paired, paired_differences
 from medistill.results import PredictionTable
 
 
@@ -102,3 +104,19 @@ class TestPairing:
         one, _ = pair(20)
         with pytest.raises(UserError, match="classes a, b against c, d"):
             paired(one, table(np.ones(20), classes=("c", "d")))
+
+
+@given(st.dictionaries(st.text(max_size=2), st.floats(0, 1), max_size=6))
+def test_holms_correction_is_the_written_out_one(chances: dict[str, float]) -> None:
+    found = holm(chances)
+    ordered = sorted(chances, key=lambda name: chances[name])
+    for place, name in enumerate(ordered):
+        steps = [
+            (len(ordered) - i) * chances[other] for i, other in enumerate(ordered[: place + 1])
+        ]
+        assert found[name] == min(1.0, max(steps))
+
+
+def test_holms_correction_by_hand() -> None:
+    found = holm({"a": 0.04, "b": 0.01, "c": 0.03})
+    assert found == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.06})

@@ -16,11 +16,19 @@ def test_metadata_goes_through_json_unchanged() -> None:
             threshold={"class": "normal", "value": 0.3, "sensitivity": 0.9},
             licences=["CC BY-NC-SA 4.0"],
             profile=ImageProfile.of([random_picture(20, 30)]).as_document(),
+            evidence="evidence",
         )
     )
 
     assert Metadata.from_json(metadata.to_json()) == metadata
     assert metadata.version == version("medistill")
+    assert metadata.evidence == "evidence"
+
+
+def test_metadata_of_an_older_file_names_no_evidence() -> None:
+    document = json.loads(Metadata.of(config()).to_json())
+    del document["evidence"]
+    assert Metadata.from_json(json.dumps(document)).evidence is None
 
 
 def test_json_is_one_line() -> None:

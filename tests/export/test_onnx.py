@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -7,11 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+from medistill.analysis.gradcam import grad_cam
 from medistill.errors import UserError
-from medistill.export.onnx import Pipeline, export_onnx, traced
-from medistill.export.runtime import open_session
+from medistill.export.metadata import Metadata
+from medistill.export.onnx import Pipeline, export_onnx, portable, traced
+from medistill.export.parity import _Both, check_parity
+from medistill.export.runtime import Model, open_session
+from medistill.models.backbones.base import build_backbone
+from medistill.models.networks import Encoder, Student
+from medistill.types import Output
+from tests.tiny import tiny_student
 
-from .conftest import CLASSES, Small, config
+from .conftest import CLASSES, Small, config, random_picture
 
 
 def test_pipeline_of_an_image_of_the_right_size_changes_no_pixel(small: nn.Module) -> None:
@@ -140,7 +148,83 @@ def test_traced_graph_of_fixed_shape_has_no_open_axis(small: nn.Module) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.network(images).logits
 
-    model = traced(Logits().eval(), torch.rand(1, 3, 9, 9), "image", "answer", {}).model_proto
+    model = traced(Logits().eval(), torch.rand(1, 3, 9, 9), "image", ["answer"], {}).model_proto
     dims = model.graph.input[0].type.tensor_type.shape.dim
 
     assert [dim.dim_value for dim in dims] == [1, 3, 9, 9]
+
+
+@pytest.fixture(scope="module", params=["cnn", "vit"])
+def student(request: pytest.FixtureRequest) -> Student:
+    """A network that ends in a global average and a Linear."""
+    torch.manual_seed(0)
+    if request.param == "cnn":
+        return tiny_student().eval()
+    backbone = build_backbone("timm/test_vit", {"img_size": 32})
+    return Student(Encoder(backbone, size=32), 3).eval()
+
+
+@pytest.fixture(scope="module")
+def file(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("explained") / "model.onnx"
+    export_onnx(student, config(size=32), path)
+    return path
+
+
+class TestEvidence:
+    """The second output, of networks that have one."""
+
+    def test_it_is_grad_cam_up_to_scale(self, student: Student, file: Path) -> None:
+        picture = random_picture(32, 32)
+        images = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None] / 255
+        probabilities, evidence = Model(file).explain(picture)
+        classes = torch.arange(3)
+        wanted = grad_cam(student, images.expand(3, -1, -1, -1), classes)
+        places = evidence.shape[1] * evidence.shape[2]
+        found = torch.from_numpy(evidence).relu() / places
+        assert found.max() > 0
+        assert torch.allclose(found, wanted, atol=1e-5)
+        assert Model(file).predict(picture) == pytest.approx(probabilities)
+
+    def test_its_mean_and_the_bias_make_the_probabilities(
+        self, student: Student, file: Path
+    ) -> None:
+        probabilities, evidence = Model(file).explain(random_picture(50, 40))
+        logits = evidence.mean((1, 2)) + student.head.bias.detach().numpy()
+        exponents = np.exp(logits / 1.5)
+        assert probabilities == pytest.approx(exponents / exponents.sum(), abs=1e-5)
+
+    def test_who_does_not_ask_for_it_does_not_wait_for_it(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+        model = Model(file)
+        run = model.session.run
+        session = SimpleNamespace(run=lambda *given: (asked.append(given), run(*given))[1])
+        monkeypatch.setattr(model, "session", session)
+        model.predict(random_picture(20, 20))
+        ((outputs, _, options),) = asked
+        assert outputs == ["probabilities"]
+        assert options.only_execute_path_to_fetches
+
+    def test_a_file_with_it_agrees_with_torch(self, student: Student, file: Path) -> None:
+        pictures = [random_picture(*size) for size in ((32, 32), (70, 45))]
+        assert check_parity(file, student, config(size=32), pictures).largest < 1e-5
+
+    def test_rounded_pixels_are_found_behind_it(self, student: Student, file: Path) -> None:
+        both = _Both(file, portable(student), Metadata.of(config(size=32)))
+        assert both.rounded(random_picture(40, 40))
+
+
+def test_network_that_does_not_end_in_an_average_has_no_evidence(tmp_path: Path) -> None:
+    class Squared(Small):
+        def forward(self, images: torch.Tensor) -> Output:
+            last = self.convolution(images - 0.5).relu()
+            features = last.flatten(2).mean(2)
+            return Output(self.head(features.square()), features, (last,))
+
+    export_onnx(Squared().eval(), config(size=16), tmp_path / "model.onnx")
+    model = Model(tmp_path / "model.onnx")
+    assert len(model.session.get_outputs()) == 1
+    with pytest.raises(UserError, match=r"does not say where it looked.* medistill export RUN"):
+        model.explain(random_picture(20, 20))

@@ -9,8 +9,15 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from medistill.losses.collective import processes, whole_batch, whole_batch_mean
-from medistill.losses.divergence import softened_kl
+from medistill.losses.collective import (
+    anywhere,
+    mean_over_processes,
+    processes,
+    whole_batch,
+    whole_batch_mean,
+)
+from medistill.losses.divergence import decorrelation, decoupled_kl, softened_kl
+from medistill.losses.relational_distances import angle_discrepancy, distance_discrepancy
 from medistill.losses.similarity import linear_cka, unbiased_linear_cka
 from medistill.losses.supervised import cross_entropy
 
@@ -23,11 +30,18 @@ def terms(student: nn.Linear, phi: nn.Linear, rows: slice) -> dict[str, Tensor]:
     inputs, raw = torch.randn(ROWS, 5, generator=draws), torch.randn(ROWS, 7, generator=draws)
     targets, weights = torch.arange(ROWS) % 4, torch.rand(ROWS, generator=draws)
     own, wanted = student(inputs[rows]), phi(raw[rows])
+    target, others = decoupled_kl(own, wanted, targets[rows], 4.0)
+    both = whole_batch(own), whole_batch(wanted)
     return {
         "biased": linear_cka(whole_batch(own), whole_batch(wanted)),
         "unbiased": unbiased_linear_cka(whole_batch(own), whole_batch(wanted)),
         "labels": cross_entropy(own, targets[rows], weights[rows]),
         "logits": softened_kl(own, wanted, 4.0),
+        "target": target,
+        "others": others,
+        "correlation": decorrelation(both[0].T, both[1].T),
+        "distances": distance_discrepancy(*both),
+        "angles": angle_discrepancy(*both),
         "mean": whole_batch_mean(own.square().sum(1) + wanted.abs().sum(1)),
     }
 
@@ -42,7 +56,7 @@ def learned(rows: slice) -> dict[str, list[Tensor]]:
         gradients = torch.autograd.grad(
             loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        found[name] = [loss.detach(), *gradients]
+        found[name] = [loss.detach(), *(gradient.detach() for gradient in gradients)]
     return found
 
 
@@ -53,6 +67,9 @@ def one_of_two(rank: int, folder: str) -> None:
     for tensor in (tensor for each in found.values() for tensor in each):
         dist.all_reduce(tensor)
         tensor /= 2
+    mean = mean_over_processes(torch.tensor([float(rank), 4.0]))
+    flags = anywhere(torch.tensor([rank == 1, False, True]))
+    found["told"] = [mean, torch.tensor(flags)]
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -64,7 +81,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[Tens
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("name", ["biased", "unbiased", "labels", "logits", "mean"])
+@pytest.mark.parametrize("name", list(learned(slice(None))))
 def test_losses_and_gradients_averaged_over_two_processes_are_those_of_one(
     of_two: list[dict[str, list[Tensor]]], name: str
 ) -> None:
@@ -72,6 +89,21 @@ def test_losses_and_gradients_averaged_over_two_processes_are_those_of_one(
     assert any(tensor.any() for tensor in expected[1:])
     for found in of_two:
         assert_close(found[name], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_two_processes_tell_each_other_means_and_flags(
+    of_two: list[dict[str, list[Tensor]]],
+) -> None:
+    for found in of_two:
+        mean, flags = found["told"]
+        assert_close(mean, torch.tensor([0.5, 4.0]))
+        assert flags.tolist() == [True, False, True]
+
+
+def test_alone_a_mean_and_flags_are_ones_own() -> None:
+    tensor = torch.randn(3)
+    assert mean_over_processes(tensor) is tensor
+    assert anywhere(torch.tensor([True, False])) == [True, False]
 
 
 def test_alone_the_whole_batch_is_the_batch() -> None:

@@ -17,7 +17,8 @@ class Around:
     def __init__(self, **held) -> None:
         vars(self).update(held)
         (inner,) = held.values()
-        self.width, self.map_shape, self.classes = inner.width, inner.map_shape, inner.classes
+        self.width, self.classes = inner.width, inner.classes
+        self.map_shape, self.map_shapes = inner.map_shape, inner.map_shapes
 
     def __call__(self, batch):
         raise NotImplementedError

@@ -15,7 +15,7 @@ from tests.tiny import tiny_batch, tiny_student, tiny_teacher
 class Judge:
     """A teacher that says what it was told to."""
 
-    width, map_shape, classes = 4, None, 3
+    width, map_shape, map_shapes, classes = 4, None, (), 3
 
     def __init__(self, logits: torch.Tensor) -> None:
         self.logits = logits

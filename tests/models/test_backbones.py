@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 
 from medistill.errors import UserError
-from medistill.models.backbones.base import Backbone, build_backbone, last_of_each_size
+from medistill.models.backbones.base import Backbone, build_backbone, last_of_each_size, quarters
 from medistill.models.networks import Encoder, Student
 
 STUDENTS = [
@@ -64,9 +64,11 @@ def test_parameters_are_those_that_the_papers_count(name: str, parameters: int) 
         ("timm/resnet50", (64, 256, 512, 1024, 2048), 7),
         ("timm/mobilenetv2_100", (16, 24, 32, 96, 1280), 7),
         ("timm/mobilenetv3_small_100", (16, 16, 24, 48, 576), 7),
-        ("timm/vit_tiny_patch16_224", (192,), 14),
+        ("timm/vit_tiny_patch16_224", (192, 192, 192, 192), 14),
+        ("timm/samvit_base_patch16_224", (768, 768, 768, 768), 14),
+        ("timm/mvitv2_tiny", (96, 192, 384, 768), 7),
         ("timm/swin_tiny_patch4_window7_224", (96, 192, 384, 768), 7),
-        ("timm/mixer_s16_224", (512,), 14),
+        ("timm/mixer_s16_224", (512, 512, 512, 512), 14),
     ],
 )
 def test_maps_go_from_fine_to_coarse(name: str, widths: tuple[int, ...], side: int) -> None:
@@ -116,16 +118,43 @@ def test_grid_of_a_transformer_is_its_normalised_patches_row_by_row() -> None:
     backbone = build_backbone("timm/deit_tiny_distilled_patch16_224", {"img_size": 64}).eval()
     images = torch.rand(2, 3, 64, 64)
     tokens = backbone.network.forward_features(images)[:, 2:]  # type: ignore[operator]
-    (grid,) = backbone(images)
+    grid = backbone(images)[-1]
     assert grid.shape == (2, 192, 4, 4)
     torch.testing.assert_close(grid[:, :, 1, 2], tokens[:, 1 * 4 + 2])
 
 
 def test_final_norm_is_applied_where_timm_normalises_after_pooling() -> None:
     backbone = build_backbone("timm/vit_tiny_patch16_224", {"img_size": 32, "global_pool": "avg"})
-    (grid,) = backbone(torch.rand(2, 3, 32, 32))
     assert isinstance(backbone.network.norm, nn.Identity)
-    torch.testing.assert_close(grid.mean(1), torch.zeros(2, 2, 2), atol=1e-5, rtol=0)
+    for grid in backbone(torch.rand(2, 3, 32, 32)):
+        torch.testing.assert_close(grid.mean(1), torch.zeros(2, 2, 2), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("depth", "blocks"), [(12, [2, 5, 8, 11]), (6, [1, 2, 4, 5]), (2, [0, 1]), (1, [0])]
+)
+def test_quarters_of_a_depth_end_with_its_last_block(depth: int, blocks: list[int]) -> None:
+    assert quarters(depth) == blocks
+
+
+def test_a_transformer_without_stages_gives_the_grids_after_blocks_3_6_9_and_12() -> None:
+    backbone = build_backbone("timm/vit_tiny_patch16_224", {"img_size": 32}).eval()
+    tokens: list[Tensor] = []
+    for block in (2, 5, 8, 11):
+        backbone.network.blocks[block].register_forward_hook(lambda *said: tokens.append(said[-1]))
+    for grid in backbone(torch.rand(2, 3, 32, 32)):
+        expected = backbone.network.norm(tokens.pop(0))[:, 1:]
+        torch.testing.assert_close(grid.flatten(2).mT, expected)
+    assert not tokens
+
+
+def test_a_windowed_transformer_gives_the_grids_of_its_quarters_and_its_last_features() -> None:
+    options = {"img_size": 32, "depth": 4, "embed_dim": 32, "num_heads": 2, "window_size": 2}
+    backbone = build_backbone("timm/samvit_base_patch16_224", options).eval()
+    images = torch.rand(2, 3, 32, 32)
+    *before, last = backbone(images)
+    assert [grid.shape for grid in before] == [(2, 32, 2, 2)] * 3
+    torch.testing.assert_close(last, backbone.network.forward_features(images))
 
 
 def test_options_reach_the_constructor() -> None:

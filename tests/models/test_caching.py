@@ -111,6 +111,16 @@ def test_vectors_alone_make_a_cache_without_maps(tmp_path: Path) -> None:
     assert Cached(cache)(pairs(torch.arange(2))).maps == ()
 
 
+def test_a_cache_keeps_the_maps_of_all_scales_in_their_order(tmp_path: Path) -> None:
+    teacher, batch = tiny_teacher(scales="all"), tiny_batch()
+    cache = build_cache(teacher, [batch], samples=8, views=1, folder=tmp_path / "c", key="k")
+    cached = Cached(cache)
+    assert cached.map_shapes == teacher.map_shapes == ((4, 6, 6), (8, 3, 3))
+    assert cached.map_shape == (8, 3, 3)
+    for ours, theirs in zip(cached(batch).maps, teacher(batch).maps, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=float(theirs.max()) * 2**-11)
+
+
 def test_a_finished_cache_is_opened_without_running_the_teacher(tmp_path: Path) -> None:
     build(tmp_path / "cache")
     teacher = Scripted()
@@ -322,6 +332,19 @@ def test_the_plan_is_what_the_cache_takes(tmp_path: Path) -> None:
 )
 def test_over_free_disk_the_grid_that_fits_is_proposed(free: int, proposal: str) -> None:
     shapes = {"features": (10,), "maps": (10, 3, 3)}
+    plan = CachePlan(shapes, 100, free, 1.0, Path("/cache"))
+    with pytest.raises(UserError, match=proposal):
+        plan.refuse_over_free_disk()
+
+
+@pytest.mark.parametrize(
+    ("free", "proposal"),
+    [(640_000, r"Set teacher\.grid to 3 \(621 kB"), (500_000, "Even teacher.grid 2 needs")],
+)
+def test_of_several_maps_a_grid_coarsens_the_last_and_none_is_left_out(
+    free: int, proposal: str
+) -> None:
+    shapes = {"features": (10,), "maps-1": (5, 20, 30), "maps": (10, 4, 6)}
     plan = CachePlan(shapes, 100, free, 1.0, Path("/cache"))
     with pytest.raises(UserError, match=proposal):
         plan.refuse_over_free_disk()

@@ -129,3 +129,18 @@ def test_a_transformer_is_such_a_graph_too() -> None:
     images = torch.rand(1, 3, 32, 32)
     graph = torch.export.export(student, (images,)).module()
     torch.testing.assert_close(graph(images), student(images), atol=1e-5, rtol=1e-4)
+
+
+def test_a_student_says_the_shapes_of_the_maps_of_the_images_that_it_is_shown() -> None:
+    student = Student(small_encoder(), 2)
+    assert student.map_shapes == student.encoder.shapes(224)
+    student.encoder.shown = 64
+    maps = student(torch.rand(1, 3, 64, 64)).maps
+    assert student.map_shapes == tuple(tuple(each.shape[1:]) for each in maps)
+
+
+def test_images_that_are_resized_have_maps_of_the_size_they_are_brought_to() -> None:
+    student = Student(small_encoder(size=32), 2)
+    student.encoder.shown = 64
+    maps = student(torch.rand(1, 3, 64, 64)).maps
+    assert student.map_shapes == tuple(tuple(each.shape[1:]) for each in maps)

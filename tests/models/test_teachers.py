@@ -56,7 +56,12 @@ def probed(_: Path) -> Probed:
     return Probed(frozen(), Probe(torch.rand(3, 5), torch.rand(3), 1.0, 1.0, 0.0))
 
 
-EVERY = pytest.mark.parametrize("build", [lambda _: frozen(), cached, precomputed, probed])
+def of_all_scales(_: Path) -> Frozen:
+    return Frozen(Tiny(), scales="all", image_shape=(3, 16, 16))
+
+
+BUILDERS = [lambda _: frozen(), of_all_scales, cached, precomputed, probed]
+EVERY = pytest.mark.parametrize("build", BUILDERS)
 
 
 @EVERY
@@ -67,7 +72,8 @@ def test_every_teacher_yields_the_shapes_that_it_states(
     assert isinstance(teacher, Teacher)
     output = teacher(batch())
     assert output.features.shape == (4, teacher.width)
-    assert [tuple(m.shape) for m in output.maps] == [(4, *teacher.map_shape)]
+    assert [tuple(m.shape) for m in output.maps] == [(4, *shape) for shape in teacher.map_shapes]
+    assert teacher.map_shapes[-1] == teacher.map_shape
     assert (output.logits is None) == (teacher.classes is None)
     assert {t.dtype for t in (output.features, *output.maps)} == {torch.float32}
     assert not output.features.requires_grad
@@ -107,6 +113,31 @@ def test_a_frozen_teacher_gives_its_last_map_alone() -> None:
     assert last.shape == (4, 5, 8, 8)
 
 
+def test_a_teacher_asked_for_all_scales_gives_its_maps_as_they_are() -> None:
+    teacher = of_all_scales(Path())
+    assert teacher.map_shapes == ((3, 16, 16), (5, 8, 8))
+    images, _ = teacher(batch()).maps
+    assert torch.equal(images, batch().images)
+
+
+def test_limits_average_the_finer_maps_and_the_grid_the_last() -> None:
+    limits, shape = [(40, 40), (8, 20), (2, 2)], (3, 16, 16)
+    teacher = Frozen(Tiny(), grid=4, scales="all", limits=limits, image_shape=shape)
+    assert teacher.map_shapes == ((3, 8, 16), (5, 4, 4))
+    fine, last = teacher(batch()).maps
+    expected = batch().images.view(4, 3, 8, 2, 16).mean(3)
+    torch.testing.assert_close(fine, expected)
+    whole = frozen(grid=4)
+    whole.encoder.load_state_dict(teacher.encoder.state_dict())
+    torch.testing.assert_close(last, whole(batch()).maps[-1])
+
+
+def test_maps_finer_than_any_that_is_looked_at_are_left_out() -> None:
+    teacher = Frozen(Tiny(), scales="all", limits=[(2, 2)], image_shape=(3, 16, 16))
+    assert teacher.map_shapes == ((5, 8, 8),)
+    assert len(teacher(batch()).maps) == 1
+
+
 def test_a_grid_averages_the_map_and_leaves_the_features() -> None:
     teacher = frozen()
     whole = teacher(batch())
@@ -120,6 +151,7 @@ def test_a_grid_averages_the_map_and_leaves_the_features() -> None:
 def test_grid_one_yields_pooled_vectors_alone() -> None:
     teacher = frozen(grid=1)
     assert teacher.map_shape is None
+    assert teacher.map_shapes == ()
     assert teacher(batch()).maps == ()
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from medistill.errors import UserError
 from medistill.models.backbones.base import Backbone, build_backbone
 from medistill.models.networks import Encoder, Student
-from medistill.models.weights import digest, load_weights, read_state
+from medistill.models.state_files import read_state
+from medistill.models.weights import digest, load_weights
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
 SMALL = "torchvision/shufflenet_v2_x0_5"

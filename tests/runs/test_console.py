@@ -1,7 +1,10 @@
 """Plain lines where nobody watches, and silence where another process speaks."""
 
+import warnings
+
 import pytest
 
+from medistill.errors import Advice
 from medistill.runs.console import Console
 
 
@@ -45,3 +48,13 @@ def test_time_left_counts_what_this_attempt_did(
     with Console().track("training", 10, begun=8, pause=0.0) as advance:
         advance(9, "")
     assert capsys.readouterr().out == "training 9/10, 10 s left\n"
+
+
+def test_advice_is_a_line_and_other_warnings_stay_what_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.warns(DeprecationWarning, match="old"), Console().advised():
+        warnings.warn("dkd: two classes", Advice, stacklevel=1)
+        with warnings.catch_warnings(action="default"):
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert capsys.readouterr().out == "warning: dkd: two classes\n"

@@ -8,11 +8,13 @@ import torch
 
 from medistill.data.loading import Loader
 from medistill.data.order import Order
+from medistill.errors import UserError
 from medistill.models.teachers import Cached, Probed
 from medistill.recipe import read_recipe
-from medistill.results import RunFolder
+from medistill.results import RunFolder, read_jsonl
 from medistill.runs.console import Console
 from medistill.runs.preparing import Job, prepare
+from medistill.runs.train import train
 from tests.trained import Phantoms, write_recipe
 
 
@@ -63,3 +65,45 @@ def test_a_teacher_is_no_part_of_what_is_trained(job: Job) -> None:
     assert job.foundation is not None
     assert not any(id(parameter) in ours for parameter in job.foundation.encoder.parameters())
     assert not any("teacher" in name for name in job.method.state_dict())
+
+
+def test_a_method_that_compares_all_scales_learns_alike_with_and_without_a_cache(
+    phantoms: Phantoms, tmp_path: Path
+) -> None:
+    def log(cache: bool) -> list[dict[str, Any]]:
+        overrides = ["method=attention_transfer", "training.epochs=2", f"teacher.cache={cache}"]
+        recipe = read_recipe(write_recipe(tmp_path / "r.yaml", phantoms), overrides)
+        return read_jsonl(train(recipe, tmp_path / f"{cache}", console=Console(quiet=True)).log)
+
+    for cached, anew in zip(log(True), log(False), strict=True):
+        # The cache holds float16; what a step changes by that, the next ones carry on.
+        assert cached["losses"] == pytest.approx(anew["losses"], rel=0.01)
+        assert anew["losses"]["imitation"] > 0
+
+
+def test_a_cache_serves_all_who_look_at_the_same_maps_and_nobody_else(
+    phantoms: Phantoms, tmp_path: Path
+) -> None:
+    def caches(*overrides: str) -> int:
+        store = tmp_path / "store"
+        recipe = read_recipe(
+            write_recipe(tmp_path / "r.yaml", phantoms), [*overrides, f"data.store={store}"]
+        )
+        prepare(recipe, RunFolder(tmp_path / "run"), torch.device("cpu"), Console(quiet=True))
+        return sum(path.is_dir() for path in (store / "teachers").iterdir())
+
+    assert caches() == 1
+    assert caches("method=at") == 2
+    assert caches("method=at", "method.power=3", "student.name=timm/test_resnet") == 2
+    assert caches("method=at", "student.size=64") == 3
+
+
+def test_a_method_that_needs_maps_refuses_vectors_before_any_work(
+    phantoms: Phantoms, tmp_path: Path
+) -> None:
+    recipe = read_recipe(
+        write_recipe(tmp_path / "r.yaml", phantoms), ["method=at", "teacher.grid=1"]
+    )
+    with pytest.raises(UserError, match=r"attention_transfer needs .* set teacher\.grid above 1"):
+        train(recipe, tmp_path / "run", console=Console(quiet=True))
+    assert not (tmp_path / "run").exists()

@@ -21,7 +21,7 @@ FILES = {
     "recipe.yaml", "environment.json", "log.jsonl", "splits.json", "checkpoints/last.pt",
     "checkpoints/best.pt", "deployed/breast/model.safetensors", "deployed/breast/config.json",
     "deployed/breast/model.onnx", "predictions.csv", "metrics.json", "cost.json", "README.md",
-    "report.html",
+    "report.html", "expense.json",
 }  # fmt: skip
 BESIDE = {
     "data.json", "sources.json", "probe.safetensors", "teacher-metrics.json", "parity.json",

@@ -14,7 +14,7 @@ from medistill.errors import UserError
 from medistill.methods.feature_distillation import FeatureDistillation
 from medistill.methods.student_alone import StudentAlone
 from medistill.recipe import Training
-from medistill.runs.validating import LOSS, Validation, by_task
+from medistill.runs.validating import LAST, LOSS, Validation, by_task
 from tests.tiny import tiny_student, tiny_teacher
 from tests.trained import Phantoms
 
@@ -61,6 +61,14 @@ def test_the_loss_can_be_asked_for_by_name(phantoms: Phantoms) -> None:
     asked.refuse_unknown_metric()
     assert asked.criterion(method) == LOSS
     assert asked.verdict(method, 0.5, LOSS).merit < 0
+
+
+def test_the_last_epoch_can_be_asked_for_whatever_its_metrics_are(phantoms: Phantoms) -> None:
+    asked, method = validation(phantoms, phantoms.brain, LAST), StudentAlone(tiny_student())
+    asked.refuse_unknown_metric()
+    assert asked.criterion(method) == LAST
+    merits = [asked.verdict(method, progress, LAST).merit for progress in (0.2, 0.6, 0.9)]
+    assert merits == sorted(merits)
 
 
 def test_a_metric_that_nobody_knows_is_refused_before_the_training(phantoms: Phantoms) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.testing import assert_close
-from toy_training import Growing, Noise, Pair, PrecisePair, Surgery, seeded, trained
+from toy_training import Growing, Noise, Pair, PrecisePair, Surgery, contrasted, seeded, trained
 
 EQUAL_TO_ONE = {
     "pair": (Pair, "sgd", {}),
@@ -11,6 +11,7 @@ EQUAL_TO_ONE = {
     "unequal": (Pair, "sgd", {"batch_size": 7}),
     "growing": (Growing, "adamw", {}),
     "surgery": (Surgery, "sgd", {}),
+    "memory": (contrasted, "sgd", {"batch_size": 7}),
 }
 
 

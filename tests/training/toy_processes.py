@@ -11,7 +11,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy_training import Growing, Noise, Pair, PrecisePair, Scripted, Surgery, seeded, trained
+from toy_tasks import BUILDS, STEPS, Mixed
+from toy_training import (
+    Growing,
+    Noise,
+    Pair,
+    PrecisePair,
+    Scripted,
+    Surgery,
+    contrasted,
+    seeded,
+    trained,
+)
 
 from medistill.errors import UserError
 from medistill.training.batch_norm import SynchronisedBatchNorm
@@ -66,16 +77,17 @@ def words(folder: Path) -> dict[str, Any]:
     }
 
 
-def weights(build: Any, optimizer: str = "sgd", **settings: Any) -> Any:
+def weights(
+    build: Any, optimizer: str = "sgd", loader: type[Noise] = Noise, **settings: Any
+) -> Any:
     """The state of a method after training on a shared batch, and the logged losses."""
 
     def scenario(folder: Path) -> dict[str, Any]:
         steps: list[dict[str, float]] = []
         # Another seed in each process: the first process's weights must reach the other.
         method = seeded(build, seed=rank())
-        trained(
-            method, share(**settings), optimizer=optimizer, on_step=lambda s: steps.append(s.losses)
-        )
+        mine = loader(rank=rank(), world=world(), **settings)
+        trained(method, mine, optimizer=optimizer, on_step=lambda s: steps.append(s.losses))
         return {"state": method.state_dict(), "losses": steps}
 
     return scenario
@@ -203,6 +215,8 @@ SCENARIOS = {
     "unequal": weights(Pair, batch_size=7),
     "growing": weights(Growing, "adamw"),
     "surgery": weights(Surgery),
+    "memory": weights(contrasted, batch_size=7),
+    **{name: weights(build, loader=Mixed, steps=STEPS[name]) for name, build in BUILDS.items()},
     "unused": unused,
     "stopped": stopped,
     "resumed": resumed,

@@ -13,10 +13,12 @@ from medistill.losses.collective import whole_batch
 from medistill.losses.similarity import linear_cka
 from medistill.losses.supervised import cross_entropy
 from medistill.methods.base import Method
+from medistill.methods.crd import Crd
 from medistill.training.checkpoint import Checkpoint
 from medistill.training.fit import Step, fit
 from medistill.training.optimizers import build_optimizer
-from medistill.types import Batch
+from medistill.types import Batch, Task
+from tests.tiny import tiny_student, tiny_teacher
 
 
 class Noise:
@@ -159,6 +161,17 @@ class Surgery(Pair):
                 if gradient is not None:
                     before = 0 if parameter.grad is None else parameter.grad
                     parameter.grad = before + gradient
+
+
+def contrasted() -> Method:
+    """A method with a memory of samples, which the processes fill together."""
+    student = tiny_student()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # no state holds a teacher: it is the same in every process
+        teacher = tiny_teacher()
+    task = Task("shapes", "classification", ("a", "b", "c"), 24)
+    # Mild, so that the rounding of a step is not multiplied by the next one's exponentials.
+    return Crd(student, teacher, (task,), temperature=0.5)
 
 
 def plain_labels(weights: nn.ParameterDict, batch: Batch, progress: float) -> dict[str, Tensor]:

@@ -6,7 +6,19 @@ from typing import Any
 
 import typer
 
-from medistill.cli import check, demo, evaluate, export, init, listing, predict, report, train
+from medistill.cli import (
+    analyze,
+    check,
+    compare,
+    demo,
+    evaluate,
+    export,
+    init,
+    listing,
+    predict,
+    report,
+    train,
+)
 from medistill.errors import Failure, UserError
 
 SLIP = 2  # the user's to mend
@@ -19,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (
-    demo.demo, check.check, train.train, evaluate.evaluate, export.export, predict.predict,
-    report.report, init.init,
+    demo.demo, check.check, train.train, compare.compare, evaluate.evaluate, export.export,
+    predict.predict, report.report, analyze.analyze, init.init,
 ):  # fmt: skip
     app.command()(verb)
 app.command("list")(listing.listing)

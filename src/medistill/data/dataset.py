@@ -1,10 +1,11 @@
 """A data set that is ready to be batched: images, targets and splits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medistill.data.splits import LEFT_OUT
 from medistill.data.store import Store
 from medistill.types import Task
 
@@ -26,3 +27,11 @@ class Dataset:
     targets: NDArray[np.int64]
     splits: dict[str, NDArray[np.int64]]
     patients: tuple[str | None, ...]
+
+    def undivided(self) -> "Dataset":
+        """The same with all of its training images, whatever fraction of them a run sees."""
+        rest = self.splits.get(LEFT_OUT)
+        if rest is None:
+            return self
+        train = np.sort(np.concatenate([self.splits["train"], rest]))
+        return replace(self, splits={**self.splits, "train": train})

@@ -102,8 +102,8 @@ class Loader:
         Args:
             number: Of the epoch; nothing else needs to be known to go on after a break.
         """
-        groups = self._table.groups[self.samples]
-        samples = self._order.epoch(number, self.samples, groups)
+        groups, tasks = self._table.groups[self.samples], self._table.tasks[self.samples]
+        samples = self._order.epoch(number, self.samples, groups, tasks)
         views = (number + self._beginnings(samples) + occurrences(samples)) % self._views.count
         return self._batches(samples, views, len(self), slice(self._rank, None, self._world))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medistill.data.dataset import Dataset
 from medistill.data.entries import Entry
 from medistill.data.findings import Finding, find_traps
-from medistill.data.layouts.base import Layout, Sample
+from medistill.data.layouts.base import SPLITS, Layout, Sample
 from medistill.data.splits import SplitRules, how, load_splits, save_splits, split
 from medistill.data.store import Store, build_store
 from medistill.errors import UserError
@@ -100,7 +100,8 @@ def open_dataset(
         splits={part: np.array(rows, dtype=np.int64) for part, rows in parts.items()},
         patients=tuple(sample.patient for sample in samples),
     )
-    found = find_traps(samples, store.entries, parts)
+    # What a fraction leaves out can leak nowhere.
+    found = find_traps(samples, store.entries, {name: parts[name] for name in SPLITS})
     return Opened(dataset, tuple(samples), tuple(found), layout, how(samples, rules))
 
 

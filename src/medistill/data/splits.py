@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from medistill.data.layouts.base import SPLITS, Sample
 from medistill.errors import UserError
 
 Splits = dict[str, list[int]]
+LEFT_OUT = "left_out"  # training images that a run with a fraction of them does not see
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,17 @@ class SplitRules:
         seed: Another seed gives other splits; it is not the seed of the training.
         test: Share of all images, where no test split is given.
         validation: Share of the training images, where no validation split is given.
+        fraction: Share of what is then left to train on; validation and test stay whole.
     """
 
     seed: int = 0
     test: float = 0.2
     validation: float = 0.15
+    fraction: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise UserError(f"data.fraction is {self.fraction}; it is above 0 and at most 1")
         for name in ("test", "validation"):
             share = getattr(self, name)
             if not 0 <= share < 1:
@@ -48,6 +54,9 @@ def split(samples: Sequence[Sample], digests: Sequence[str], rules: SplitRules) 
     group's size; a class of at least two groups is in the cut. The cut depends on the seed and the
     images alone, not on names or the order on disk.
 
+    Of a fraction the rest of training stands in `left_out`. It is taken class by class and by whole
+    groups too, and the smaller of two fractions is part of the larger.
+
     Args:
         samples: With label, official split and patient where known.
         digests: Of each sample's pixels; an empty one (unreadable) is in no split.
@@ -63,6 +72,10 @@ def split(samples: Sequence[Sample], digests: Sequence[str], rules: SplitRules) 
         cut = set(_cut(parts["train"], groups, samples, digests, rules, name))
         parts[name] = sorted(cut)
         parts["train"] = [i for i in parts["train"] if i not in cut]
+    if rules.fraction < 1:
+        kept = set(_kept(parts["train"], groups, samples, digests, rules))
+        parts[LEFT_OUT] = [i for i in parts["train"] if i not in kept]
+        parts["train"] = sorted(kept)
     return parts
 
 
@@ -74,6 +87,8 @@ def how(samples: Sequence[Sample], rules: SplitRules) -> str:
     if cut:
         patients = "whole patients, " if any(sample.patient for sample in samples) else ""
         words.append(f"by class, {patients}identical images together, seed {rules.seed}")
+    if rules.fraction < 1:
+        words.append(f"{100 * rules.fraction:g}% of train used, seed {rules.seed}")
     return "; ".join(words)
 
 
@@ -121,7 +136,7 @@ def load_splits(path: Path, digests: Sequence[str], *, task: str = "all") -> Spl
     parts: Splits = {name: [] for name in SPLITS}
     for i, digest in enumerate(digests):
         if digest:
-            parts[left[digest].pop(0)].append(i)
+            parts.setdefault(left[digest].pop(0), []).append(i)
     return parts
 
 
@@ -169,6 +184,32 @@ def _cut(
         ordered = sorted(stratum, key=lambda group: _order(rules.seed, name, digests, group))
         chosen += _choose(ordered, rules.share(name))
     return chosen
+
+
+def _kept(
+    train: list[int],
+    groups: list[list[int]],
+    samples: Sequence[Sample],
+    digests: Sequence[str],
+    rules: SplitRules,
+) -> list[int]:
+    """The first groups of each class, in an order of their own: as near to the fraction as can be.
+
+    A longer beginning holds a shorter one, which `_choose` with its skipping does not promise.
+    """
+    inside = set(train)
+    strata: dict[str, list[list[int]]] = defaultdict(list)
+    for group in groups:
+        if own := [i for i in group if i in inside]:
+            strata[_label(samples, own)].append(own)
+    kept: list[int] = []
+    for stratum in strata.values():
+        ordered = sorted(stratum, key=lambda group: _order(rules.seed, LEFT_OUT, digests, group))
+        wanted = rules.fraction * sum(map(len, ordered))
+        counts = list(accumulate(map(len, ordered)))
+        nearest = min(range(len(counts)), key=lambda place: abs(counts[place] - wanted))
+        kept += [i for group in ordered[: nearest + 1] for i in group]
+    return kept
 
 
 def _label(samples: Sequence[Sample], group: list[int]) -> str:

@@ -1,6 +1,7 @@
 """Whether two networks differ, judged on the same samples."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,6 +92,20 @@ def mcnemar(first: PredictionTable, second: PredictionTable) -> McNemar:
     tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
     # Whole numbers to the end: 2 ** discordant is beyond a float from 1024 on.
     return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**discordant))
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction: p-values of several comparisons, as if each were the only one.
+
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979.
+    """
+    corrected: dict[str, float] = {}
+    largest = 0.0
+    for place, name in enumerate(sorted(chances, key=lambda name: chances[name])):
+        # None may come out smaller than one that is more certain.
+        largest = max(largest, min(1.0, (len(chances) - place) * chances[name]))
+        corrected[name] = largest
+    return corrected
 
 
 def paired(

@@ -47,13 +47,12 @@ def model_card(facts: Facts) -> str:
     Args:
         facts: As `card_facts` gathers them; what is missing is left out of the card.
     """
-    sections = (_title, _use, _data, _teacher, _method, _results, _cost, _preprocessing, _limits)
-    parts = [_front_matter(facts), *(section(facts) for section in sections), _how_to(facts)]
+    parts = [_front_matter(facts), *(section(facts) for section in _SECTIONS)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _front_matter(facts: Facts) -> str:
-    licence = _teacher_of(facts).get("licence")
+    licences = _licences(facts)
     metrics = {
         name
         for tasks in facts.get("metrics", {}).values()
@@ -62,7 +61,7 @@ def _front_matter(facts: Facts) -> str:
         if name.isidentifier()  # "sensitivity/malignant" is of this task alone
     }
     document = {
-        "license": licence.lower().replace(" ", "-") if licence else "other",
+        "license": licences[0].lower().replace(" ", "-") if len(licences) == 1 else "other",
         "pipeline_tag": "image-classification",
         "library_name": "onnx",
         "tags": ["medical-imaging", "knowledge-distillation", "medistill"],
@@ -123,13 +122,20 @@ def _teacher(facts: Facts) -> str:
     if teacher.get("weights") == "random":
         lines.append("**Its weights were random**: it taught nothing that was ever learned.")
     lines.append(f"Licence of its weights: {licence or 'not stated; ask before you share this'}.")
-    if licence and any(word in licence.lower() for word in NON_COMMERCIAL):
+    lines += [f"- {other}" for other in _licences(facts) if other != licence]
+    if _non_commercial(facts):
         lines.append("**Its terms forbid commercial use, and this student inherits them.**")
-    notes = dict.fromkeys(
-        note for _, config in _tasks(facts) for note in config.get("licences", ())
-    )
-    lines += [f"- {note}" for note in notes if note != licence]
     return _section("Teacher", "\n".join(lines), "Nothing of the teacher is in the exported file.")
+
+
+def _terms(facts: Facts) -> str:
+    """Licences of what a student without a teacher began with."""
+    licences = _licences(facts)
+    if _teacher_of(facts) or not licences:
+        return ""
+    told = f"The weights that this network began with are under: {_listed(licences)}."
+    forbidden = "**Their terms forbid commercial use, and this network inherits them.**"
+    return _section("Terms", told, forbidden if _non_commercial(facts) else "")
 
 
 def _method(facts: Facts) -> str:
@@ -221,7 +227,7 @@ def _how_to(facts: Facts) -> str:
         "from PIL import Image\n"
         f'session = onnxruntime.InferenceSession("{path}")\n'
         'image = np.asarray(Image.open("image.png").convert("RGB"))[None]\n'
-        '(probabilities,) = session.run(None, {"image": image})\n'
+        '(probabilities,) = session.run(["probabilities"], {"image": image})\n'
         f"print(dict(zip({classes!r}, probabilities[0])))\n"
         "```",
     )
@@ -232,7 +238,22 @@ def _part(facts: Facts, name: str) -> dict[str, Any]:
 
 
 def _teacher_of(facts: Facts) -> dict[str, Any]:
-    return _part(facts, "teacher")
+    """The recipe's teacher, with the licence that was found to be its own."""
+    teacher, known = _part(facts, "teacher"), facts.get("environment", {}).get("teacher") or {}
+    if teacher and not teacher.get("licence"):
+        teacher["licence"] = known.get("licence")
+    return teacher
+
+
+def _licences(facts: Facts) -> list[str]:
+    """Of the teacher, and of all else that had a part."""
+    own = [_teacher_of(facts).get("licence")]
+    own += [licence for _, config in _tasks(facts) for licence in config.get("licences", ())]
+    return list(dict.fromkeys(licence for licence in own if licence))
+
+
+def _non_commercial(facts: Facts) -> bool:
+    return any(word in " ".join(_licences(facts)).lower() for word in NON_COMMERCIAL)
 
 
 def _tasks(facts: Facts) -> list[tuple[str, dict[str, Any]]]:
@@ -273,3 +294,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+_SECTIONS = (
+    _title, _use, _data, _teacher, _terms, _method, _results, _cost, _preprocessing, _limits,
+    _how_to,
+)  # fmt: skip

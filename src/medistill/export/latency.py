@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medistill.export.onnx import portable, traced
-from medistill.export.runtime import open_session
+from medistill.export.runtime import ASKED_ALONE, open_session
 
 WARM_UP = 3
 FEWEST = 10  # runs, however slow
@@ -49,7 +49,7 @@ def network_latency(
         seconds: After so long no further run begins, once there were a few.
     """
     image = torch.rand(1, 3, size, size)
-    program = traced(_Answer(portable(network)), image, "image", "answer", {})
+    program = traced(_Answer(portable(network)), image, "image", ["answer"], {})
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         program.save(path, external_data=True)  # a teacher may exceed what one file holds
@@ -93,13 +93,15 @@ def _measure(
     runs: int,
     seconds: float,
 ) -> Latency:
+    # The answer alone: nobody waits for the evidence who has not asked for it.
+    wanted = [session.get_outputs()[0].name]
     for _ in range(WARM_UP):
-        session.run(None, {"image": image})
+        session.run(wanted, {"image": image}, ASKED_ALONE)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < runs and (len(times) < FEWEST or time.perf_counter() < end):
         start = time.perf_counter()
-        session.run(None, {"image": image})
+        session.run(wanted, {"image": image}, ASKED_ALONE)
         times.append(1000 * (time.perf_counter() - start))
     p50, p95 = np.percentile(times, [50, 95])
     return Latency(float(p50), float(p95), threads, len(times))

@@ -10,6 +10,7 @@ from medistill.export.profile import ImageProfile
 
 KEY = "medistill"  # of the ONNX metadata entry
 FORMAT = 1
+PROBABILITIES, EVIDENCE = "probabilities", "evidence"  # outputs of the ONNX file
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Metadata:
         threshold: Where to decide, if that was fitted.
         licences: Terms that come with the weights, such as those of the teacher.
         profile: Of the training images, to flag images that are unlike them.
+        evidence: Name of the output that says where in an image what spoke for each class; None
+            in a file without one.
         version: Of the medistill that wrote it.
     """
 
@@ -58,6 +61,7 @@ class Metadata:
     threshold: Threshold | None = None
     licences: tuple[str, ...] = ()
     profile: ImageProfile | None = None
+    evidence: str | None = None
     version: str = field(default_factory=lambda: version("medistill"))
 
     def __post_init__(self) -> None:
@@ -87,6 +91,7 @@ class Metadata:
             threshold=_threshold(threshold) if threshold else None,
             licences=tuple(config.get("licences") or ()),
             profile=ImageProfile.from_document(profile) if profile else None,
+            evidence=config.get("evidence"),
             version=str(config.get("version") or version("medistill")),
         )
 
@@ -113,6 +118,7 @@ class Metadata:
             and {"class": point.positive, "value": point.value, "sensitivity": point.sensitivity},
             "licences": self.licences,
             "profile": self.profile and self.profile.as_document(),
+            "evidence": self.evidence,
         }
         return json.dumps(document, ensure_ascii=False)
 

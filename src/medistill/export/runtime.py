@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import onnxruntime
@@ -14,10 +14,14 @@ from jaxtyping import Float, UInt8
 
 from medistill.data.formats import Picture, image_files, read_image
 from medistill.errors import UserError
-from medistill.export.metadata import KEY, Metadata
+from medistill.export.metadata import KEY, PROBABILITIES, Metadata
+from medistill.export.overlay import Overlays
 
 Progress = Callable[[int, int], None]
 """Told how many files are done, and of how many."""
+ASKED_ALONE = onnxruntime.RunOptions()
+"""Computes the outputs that are asked for, and nothing else."""
+ASKED_ALONE.only_execute_path_to_fetches = True
 
 
 class Model:
@@ -32,6 +36,7 @@ class Model:
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        self.path = path
         self.session = open_session(path, threads)
         self.metadata = _metadata(self.session, path)
 
@@ -42,14 +47,39 @@ class Model:
 
     def predict(self, picture: Picture) -> Float[np.ndarray, " classes"]:
         """Probability of each class."""
-        (found,) = self.session.run(None, {"image": three_channels(picture)[None]})
-        probabilities: Float[np.ndarray, " classes"] = found[0]
+        probabilities: Float[np.ndarray, " classes"]
+        (probabilities,) = self._asked(picture, [PROBABILITIES])
         return probabilities
+
+    def explain(
+        self, picture: Picture
+    ) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, "classes a b"]]:
+        """Probability of each class, and where in the picture the evidence for it lies.
+
+        Raises:
+            UserError: The file does not say where.
+        """
+        probabilities, evidence = self._asked(picture, [PROBABILITIES, self.evidence])
+        return probabilities, evidence
+
+    @property
+    def evidence(self) -> str:
+        """Name of the output that says where the evidence lies; see `explain` for the error."""
+        if self.metadata.evidence is None:
+            raise UserError(
+                f"{self.path} does not say where it looked: it was written by an older medistill. "
+                "Export it again: medistill export RUN."
+            )
+        return self.metadata.evidence
 
     def unlike(self, picture: Picture) -> list[str]:
         """Reasons why a picture is unlike the training images."""
         profile = self.metadata.profile
         return profile.unlike(picture) if profile else []
+
+    def _asked(self, picture: Picture, outputs: list[str]) -> list[Any]:
+        found = self.session.run(outputs, {"image": three_channels(picture)[None]}, ASKED_ALONE)
+        return [batch[0] for batch in found]
 
 
 @dataclass(frozen=True)
@@ -92,7 +122,12 @@ def open_session(path: Path, threads: int | None = None) -> onnxruntime.Inferenc
 
 
 def predict_files(
-    model: Model, inputs: Sequence[Path], out: Path | None, on_progress: Progress | None = None
+    model: Model,
+    inputs: Sequence[Path],
+    out: Path | None,
+    on_progress: Progress | None = None,
+    *,
+    overlays: Overlays | None = None,
 ) -> Summary:
     """Predict files and folders into a CSV table, one row a file.
 
@@ -105,13 +140,14 @@ def predict_files(
         inputs: Images, which are read whatever their suffix, and folders, searched for images.
         out: The table; None prints it.
         on_progress: Told after each file.
+        overlays: Draws where the evidence lies; none is drawn by default.
 
     Raises:
         UserError: An input is missing, there is no image at all, or the table cannot be written.
     """
     files = find_images(inputs)
     _refuse_out(out, files)
-    rows, failures, flagged = Rows(model), {}, 0
+    rows, failures, flagged = Rows(model, overlays), {}, 0
     with _table(out) as table:
         writer = csv.DictWriter(table, rows.columns, restval="", lineterminator="\n")
         writer.writeheader()
@@ -145,11 +181,13 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 class Rows:
     """Turns files into rows of the table."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, overlays: Overlays | None = None) -> None:
         self.model = model
+        self.overlays = overlays
         self.headers = [f"p:{name}" for name in model.classes]
         decision = ["decision"] if model.metadata.threshold else []
-        self.columns = ["file", "predicted", *decision, *self.headers, "unlike", "error"]
+        drawn = ["overlay"] if overlays else []
+        self.columns = ["file", "predicted", *decision, *self.headers, *drawn, "unlike", "error"]
 
     def of(self, file: Path) -> dict[str, str]:
         """The row of one file, with an `error` if it cannot be read."""
@@ -161,7 +199,8 @@ class Rows:
             return {"file": file.as_posix(), "error": reason}
 
     def _answers(self, picture: Picture) -> dict[str, str]:
-        probabilities = [float(value) for value in self.model.predict(picture)]
+        asked, drawn = self._asked(picture)
+        probabilities = [float(value) for value in asked]
         classes, threshold = self.model.classes, self.model.metadata.threshold
         decision = {"decision": threshold.decide(classes, probabilities)} if threshold else {}
         digits = [f"{probability:.6f}" for probability in probabilities]
@@ -169,8 +208,17 @@ class Rows:
             "predicted": classes[probabilities.index(max(probabilities))],
             **decision,
             **dict(zip(self.headers, digits, strict=True)),
+            **drawn,
             "unlike": "; ".join(self.model.unlike(picture)),
         }
+
+    def _asked(self, picture: Picture) -> tuple[Float[np.ndarray, " classes"], dict[str, str]]:
+        if self.overlays is None:
+            return self.model.predict(picture), {}
+        probabilities, evidence = self.model.explain(picture)
+        best = int(probabilities.argmax())
+        told = f"{self.model.classes[best]}, {100 * probabilities[best]:.0f} %"
+        return probabilities, {"overlay": self.overlays.save(picture, evidence[best], told)}
 
 
 def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Metadata:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -51,6 +51,28 @@ def whole_batch_mean(
     # DDP will divide by the number of processes, but `total` is already of all of them.
     share = (weights * values).sum() * processes()
     return share / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def mean_over_processes(tensor: Tensor) -> Tensor:
+    """The mean of a tensor over the processes, in its place and without a gradient.
+
+    What a method computes from gradients, none of which DDP has averaged, starts from this.
+    """
+    if processes() > 1:
+        dist.all_reduce(tensor)
+        tensor /= processes()
+    return tensor
+
+
+def anywhere(flags: Bool[Tensor, " flags"]) -> list[bool]:
+    """Which flags are set in at least one process.
+
+    What only some processes hold must be gone through by all of them, or they wait for each other.
+    """
+    counts = flags.int()
+    if processes() > 1:
+        dist.all_reduce(counts)
+    return [count > 0 for count in counts.tolist()]
 
 
 class _Gathered(torch.autograd.Function):

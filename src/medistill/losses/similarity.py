@@ -48,10 +48,27 @@ def unbiased_linear_cka(
     a, b = _normalised(a), _normalised(b)  # shifts cancel anyway: centred for accuracy alone
     with without_autocast(a):
         gram_a, gram_b = a @ a.T, b @ b.T
-        cross = _unbiased_hsic(gram_a, gram_b)
+        cross = unbiased_hsic(gram_a, gram_b)
         own_a, own_b = _unbiased_norm(gram_a), _unbiased_norm(gram_b)
     # Two square roots: the product itself could leave float32's range.
     return cross / (own_a.sqrt() * own_b.sqrt())
+
+
+def unbiased_hsic(
+    gram_a: Float[Tensor, "batch batch"], gram_b: Float[Tensor, "batch batch"]
+) -> Float[Tensor, ""]:
+    """HSIC_1 of Song et al., equation 5: its mean over batches is that over all samples.
+
+    Args:
+        gram_a: Inner products of one network's features; its diagonal does not count.
+        gram_b: Those of the other, same samples in the same order; at least 4.
+    """
+    n = len(gram_a)
+    gram_a, gram_b = gram_a - gram_a.diag().diag(), gram_b - gram_b.diag().diag()
+    trace = (gram_a * gram_b).sum()
+    sums = gram_a.sum() * gram_b.sum() / ((n - 1) * (n - 2))
+    crossed = gram_a.sum(0) @ gram_b.sum(0) * 2 / (n - 2)
+    return (trace + sums - crossed) / (n * (n - 3))
 
 
 def _normalised(features: Tensor) -> Tensor:
@@ -72,17 +89,7 @@ def _by_features(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return matrix_norm(a.T @ b).square(), matrix_norm(a.T @ a) * matrix_norm(b.T @ b)
 
 
-def _unbiased_hsic(gram_a: Tensor, gram_b: Tensor) -> Tensor:
-    """HSIC_1 of Song et al., equation 5: both matrices without their diagonals."""
-    n = len(gram_a)
-    gram_a, gram_b = gram_a - gram_a.diag().diag(), gram_b - gram_b.diag().diag()
-    trace = (gram_a * gram_b).sum()
-    sums = gram_a.sum() * gram_b.sum() / ((n - 1) * (n - 2))
-    crossed = gram_a.sum(0) @ gram_b.sum(0) * 2 / (n - 2)
-    return (trace + sums - crossed) / (n * (n - 3))
-
-
 def _unbiased_norm(gram: Tensor) -> Tensor:
     """HSIC_1 with itself, kept positive: on small batches the estimate may not be."""
     floor = 1e-8 * (gram.trace() / len(gram)).square()
-    return _unbiased_hsic(gram, gram).maximum(floor.detach()).clamp_min(1e-24)
+    return unbiased_hsic(gram, gram).maximum(floor.detach()).clamp_min(1e-24)

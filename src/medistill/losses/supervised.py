@@ -22,7 +22,14 @@ def cross_entropy(
         targets: Class of each sample; one of -1 does not count.
         weights: Weight of each sample, such as its class's inverse frequency.
     """
-    each = F.cross_entropy(
+    each = each_cross_entropy(logits, targets)
+    return whole_batch_mean(each, weights * (targets != UNLABELLED))
+
+
+def each_cross_entropy(
+    logits: Float[Tensor, "batch classes"], targets: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Cross-entropy of each sample, 0 where it has no label."""
+    return F.cross_entropy(
         at_least_float32(logits), targets, ignore_index=UNLABELLED, reduction="none"
     )
-    return whole_batch_mean(each, weights * (targets != UNLABELLED))

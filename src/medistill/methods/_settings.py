@@ -53,8 +53,10 @@ class Reprogramming:
 
     def build(self, teacher: Teacher, width: int) -> nn.Module:
         """A new φ from this teacher's output to pooled features of a width."""
+        # A tuned teacher's features may be longer than its maps are wide.
+        channels = teacher.map_shape[0] if teacher.map_shape else teacher.width
         return reprogramming(
-            teacher.width,
+            channels,
             teacher.map_shape,
             width,
             blocks=self.blocks,

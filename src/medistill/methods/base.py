@@ -1,7 +1,7 @@
 """What all methods have in common."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,22 @@ class Method(nn.Module, ABC):
     Attributes:
         aliases: Other names by which a recipe may call the method.
         paper: Where it was published: authors, title, venue and year.
+        scales: The least that its teacher must give: nothing beyond pooled features, its last map,
+            or maps of all scales. With less, its constructor raises a `UserError`.
+        family: Which students it can train: any, or vision transformers alone ("vit"), into which
+            it inserts adapters while their own weights rest.
+        tunable: The setting that is its own weight, such as `weights.geometry`: what a comparison
+            may choose on validation. By default `imitation`, where it has such a setting.
+        one_task: Whether a method that takes `tasks` is, for one task, a rival of those that do
+            not.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str]
+    scales: ClassVar[Literal["none", "last", "all"]] = "none"
+    family: ClassVar[Literal["any", "vit"]] = "any"
+    tunable: ClassVar[str | None] = None
+    one_task: ClassVar[bool] = False
 
     @abstractmethod
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

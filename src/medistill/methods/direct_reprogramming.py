@@ -34,6 +34,7 @@ class DirectReprogramming(Method):
     paper: ClassVar[str] = (
         "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024 (Di.)"
     )
+    tunable = "logits"
 
     def __init__(
         self,

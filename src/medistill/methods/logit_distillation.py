@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from medistill.errors import UserError
 from medistill.losses.divergence import softened_kl
 from medistill.losses.supervised import cross_entropy
+from medistill.methods._judges import judged_classes, judgement
 from medistill.methods._settings import Share, Temperature, Weight
 from medistill.methods.base import Method, faded
 from medistill.models.networks import Student
@@ -44,12 +44,7 @@ class LogitDistillation(Method):
         faded_to: Share = 1.0,
     ) -> None:
         super().__init__()
-        if teacher.classes != student.head.out_features:
-            known = "gives features alone" if teacher.classes is None else f"has {teacher.classes}"
-            raise UserError(
-                f"logit_distillation needs a teacher that judges the student's "
-                f"{student.head.out_features} classes, but it {known}. Fit a probe on it."
-            )
+        judged_classes(self, student, teacher)
         self.student = student
         self.teacher = teacher
         self.temperature = temperature
@@ -60,8 +55,7 @@ class LogitDistillation(Method):
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Cross-entropy against the labels, and the divergence from the teacher's predictions."""
         logits = self.student(batch.images).logits
-        wanted = self.teacher(batch).logits
-        assert wanted is not None, "the teacher's `classes` promised logits"
+        wanted = judgement(self.teacher, batch)
         weight = self.imitation * faded(progress, self.faded_to)
         return {
             "labels": self.labels * cross_entropy(logits, batch.targets, batch.weights),

@@ -44,6 +44,7 @@ class ReprogrammingDistillation(Method):
     paper: ClassVar[str] = (
         "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024"
     )
+    tunable = "weights.geometry"
 
     def __init__(
         self,

@@ -16,14 +16,24 @@ from medistill.errors import UserError
 from medistill.types import Output
 
 Shapes = dict[str, tuple[int, ...]]
-"""Shape of one row of each output: `features`, and `maps` and `logits` where there are some."""
+"""Shape of one row of each output: `features`, and maps and `logits` where there are some.
+
+The last map is called `maps`; of several, `maps-1` is the one before it, and so on.
+"""
 
 
 def named(output: Output) -> dict[str, Tensor]:
-    """What of an output is kept: the features, and the last map and logits where it has them."""
-    maps = {"maps": output.maps[-1]} if output.maps else {}
+    """What of an output is kept: the features, and the maps and logits where it has them."""
+    before = range(len(output.maps) - 1, -1, -1)  # how many scales before the last each map stands
+    names = [f"maps-{scales}" if scales else "maps" for scales in before]
+    maps = dict(zip(names, output.maps, strict=True))
     logits = {} if output.logits is None else {"logits": output.logits}
     return {"features": output.features, **maps, **logits}
+
+
+def map_names(shapes: Shapes) -> list[str]:
+    """The names of the maps, fine to coarse."""
+    return [name for name in shapes if name.startswith("maps")]
 
 
 def shapes_of(output: Output) -> Shapes:
@@ -48,12 +58,11 @@ def row_bytes(shapes: Shapes) -> int:
 
 
 def at_grid(shapes: Shapes, grid: int) -> Shapes:
-    """The shapes that a coarser grid would have; 1 leaves pooled vectors alone."""
-    others = {name: shape for name, shape in shapes.items() if name != "maps"}
+    """The shapes that a coarser grid of the last map would have; 1 leaves pooled vectors alone."""
     if grid == 1:
-        return others
+        return {name: shape for name, shape in shapes.items() if name not in map_names(shapes)}
     channels, *space = shapes["maps"]
-    return {**others, "maps": (channels, *(grid for _ in space))}
+    return {**shapes, "maps": (channels, *(grid for _ in space))}
 
 
 def halved(values: Tensor, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ from medistill.models.cache_rows import (
     at_grid,
     columns,
     halved,
+    map_names,
     named,
     positions_of,
     restored,
@@ -82,12 +83,17 @@ class CachePlan:
         )
 
     def _way_out(self) -> str:
-        for grid in range(min(self.shapes.get("maps", (0, 1))[1:]) - 1, 0, -1):
+        # Who wants several maps cannot do with vectors alone.
+        least = 2 if len(map_names(self.shapes)) > 1 else 1
+        for grid in range(min(self.shapes.get("maps", (0, 1))[1:]) - 1, least - 1, -1):
             needed = self.rows * row_bytes(at_grid(self.shapes, grid))
             if needed <= self.free_bytes * RESERVE:
                 return f"Set teacher.grid to {grid} ({_size(needed)}), or make room."
-        smallest = self.rows * row_bytes(at_grid(self.shapes, 1))
-        return f"Even teacher.grid 1 needs {_size(smallest)}: lower data.views, or make room."
+        smallest = self.rows * row_bytes(at_grid(self.shapes, least))
+        return (
+            f"Even teacher.grid {least} needs {_size(smallest)}: lower data.views, "
+            "set teacher.cache to false, or make room."
+        )
 
 
 def plan_cache(
@@ -152,7 +158,7 @@ class FeatureCache:
             name: restored(rows, scales, positions, device)
             for name, (rows, scales) in self._columns.items()
         }
-        maps = (found["maps"],) if "maps" in found else ()
+        maps = tuple(found[name] for name in map_names(self.shapes))
         return Output(found.get("logits"), found["features"], maps)
 
     def _refuse_absent(self, positions: np.ndarray) -> None:

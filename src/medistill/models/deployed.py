@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from medistill.errors import UserError
+from medistill.models.adapters.base import AdaptedEncoder, with_adapters
 from medistill.models.backbones.base import BackboneSpec, build_backbone
 from medistill.models.networks import Encoder, Student
 from medistill.results import replacing, write_json
@@ -22,7 +23,7 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
     """Write `model.safetensors` and `config.json`, each whole or not at all.
 
     Args:
-        student: What is deployed; its backbone and normalisation go into the config.
+        student: What is deployed; its backbone, adapters and normalisation go into the config.
         folder: Made if need be.
         config: `task`, `classes` (names), `size`, and what else readers may want; plain values.
             `size` is that of the images it is given: an encoder with a size of its own, noted as
@@ -39,6 +40,8 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
         "network_size": encoder.size,
         "outputs": student.head.out_features,
     }
+    if isinstance(encoder, AdaptedEncoder):
+        document["adapters"] = encoder.adapters
     # Without classes the outputs are features: what a label-free training regresses.
     if config["classes"] and len(config["classes"]) != student.head.out_features:
         raise ValueError(f"{student.head.out_features} logits for {len(config['classes'])} classes")
@@ -64,6 +67,8 @@ def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
         std=config["std"],
         size=config.get("network_size") or config["size"],
     )
+    if "adapters" in config:
+        encoder = with_adapters(encoder, **config["adapters"])
     student = Student(encoder, config["outputs"])
     try:
         student.load_state_dict(_read_tensors(folder))
@@ -105,6 +110,11 @@ def load_start(encoder: Encoder, run: Path, task: str | None = None) -> dict[str
     folder = find_deployed(run, task)
     config = read_config(folder)
     theirs, ours = _spec(config), encoder.backbone.spec
+    if "adapters" in config:
+        raise UserError(
+            f"start: {run} holds {theirs.name} with {config['adapters']['name']}, which no plain "
+            "network starts from. Make it the student itself: student.name=run:FOLDER."
+        )
     if theirs != ours:
         raise UserError(f"start: {run} holds {_told(theirs)}, but the student is {_told(ours)}.")
     prefix = "encoder."
@@ -127,7 +137,7 @@ def find_deployed(run: Path, task: str | None = None) -> Path:
     """
     if (run / _CONFIG).is_file():
         return run
-    tasks = sorted(path.parent.name for path in (run / "deployed").glob(f"*/{_CONFIG}"))
+    tasks = _tasks(run)
     if not tasks:
         raise UserError(f"No deployed network in {run} (looked in {(run / 'deployed').resolve()}).")
     if task is None and (len(tasks) == 1 or _one_encoder(run, tasks[0])):
@@ -136,6 +146,15 @@ def find_deployed(run: Path, task: str | None = None) -> Path:
         asked = "name one of its tasks" if task is None else f"it has no task {task!r}"
         raise UserError(f"{run}: {asked}; it holds {', '.join(tasks)}.")
     return run / "deployed" / task
+
+
+def count_deployed(run: Path) -> int:
+    """How many networks a run deployed; the folder of one network counts as one."""
+    return 1 if (run / _CONFIG).is_file() else len(_tasks(run))
+
+
+def _tasks(run: Path) -> list[str]:
+    return sorted(path.parent.name for path in (run / "deployed").glob(f"*/{_CONFIG}"))
 
 
 def _one_encoder(run: Path, task: str) -> bool:

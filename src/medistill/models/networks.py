@@ -23,6 +23,10 @@ class Encoder(nn.Module):
             by default.
         std: What each channel is divided by, likewise.
         size: Images are brought to this height and width; None leaves them as they are.
+
+    Attributes:
+        shown: Height and width of the images of the data, from which the sizes of its maps follow;
+            those that its backbone was designed for until somebody says.
     """
 
     _mean: Tensor
@@ -39,6 +43,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.size = size
+        self.shown = backbone.size
         self.normalise_by(
             backbone.mean if mean is None else mean, backbone.std if std is None else std
         )
@@ -65,10 +70,16 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Output:
         """Features and maps, without logits."""
+        maps = self.backbone(self.prepared(images))
+        return Output(None, maps[-1].flatten(2).mean(dim=2), maps)
+
+    def prepared(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch 3 rows columns"]:
+        """Images as the backbone takes them: of its size, and normalised."""
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
             images = resize(images, self.size)
-        maps = self.backbone((images - self._mean) / self._std)
-        return Output(None, maps[-1].flatten(2).mean(dim=2), maps)
+        return (images - self._mean) / self._std
 
 
 class Student(nn.Module):
@@ -94,6 +105,11 @@ class Student(nn.Module):
     def width(self) -> int:
         """Length of the features."""
         return self.encoder.width
+
+    @property
+    def map_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """`(channels, *space)` of every map of the images that it is shown, as in `Output.maps`."""
+        return self.encoder.shapes(self.encoder.shown)
 
     def with_classes(self, classes: int) -> "Student":
         """A student with a new head on the same encoder, whose weights the two share."""

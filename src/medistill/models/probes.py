@@ -27,7 +27,7 @@ class Probe:
     Args:
         weight: One row per class, for features as the teacher gives them.
         bias: One per class.
-        strength: Of the L2 penalty, as validation chose it.
+        strength: Of the L2 penalty, as validation chose it; 0 where nothing was fitted.
         accuracy: On validation.
         log_loss: On validation, in nats.
     """
@@ -37,6 +37,18 @@ class Probe:
     strength: float
     accuracy: float
     log_loss: float
+
+    @classmethod
+    def of(
+        cls,
+        head: nn.Linear,
+        val_features: Float[Tensor, "val_rows width"],
+        val_targets: Int[Tensor, " val_rows"],
+    ) -> "Probe":
+        """The head that a network came with, and how it does on validation."""
+        val = _labelled(val_features, val_targets, "validation")
+        weight, bias = (tensor.detach().cpu().double() for tensor in (head.weight, head.bias))
+        return _judged(weight, bias, val, strength=0.0)
 
     @property
     def classes(self) -> int:

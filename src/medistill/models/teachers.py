@@ -7,21 +7,22 @@ so a teacher never enters a method's `parameters()`, `state_dict()` or `train()`
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from medistill.errors import UserError
+from medistill.models.cache_rows import map_names
 from medistill.models.caching import FeatureCache
 from medistill.models.probes import Probe
+from medistill.models.scales import averaged, smaller
 from medistill.types import Batch, Output
 
-POOLS = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+Scales = Literal["last", "all"]
 
 
 @runtime_checkable
@@ -34,7 +35,11 @@ class Teacher(Protocol):
 
     @property
     def map_shape(self) -> tuple[int, ...] | None:
-        """`(channels, *space)` of the one map it yields; None when it yields vectors alone."""
+        """`(channels, *space)` of the last map it yields; None when it yields vectors alone."""
+
+    @property
+    def map_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The same of every map it yields, fine to coarse, as in `Output.maps`."""
 
     @property
     def classes(self) -> int | None:
@@ -52,6 +57,10 @@ class Frozen:
         encoder: From images in [0, 1] to `Output`; it normalises, and resizes, for itself.
         grid: Edge of the grid to which the last map is averaged; 1 yields pooled vectors alone,
             None the map as it is.
+        scales: Whether it yields its last map alone or those of all scales.
+        limits: Of `scales` "all", `space` of the maps that are looked at, fine to coarse. Others
+            are left out, paired from the coarsest, and all but the last averaged to these sizes
+            where they are larger; empty leaves all maps as they are.
         image_shape: `(channels, *space)` of the images of the data.
     """
 
@@ -60,20 +69,25 @@ class Frozen:
         encoder: nn.Module,
         *,
         grid: int | None = None,
+        scales: Scales = "last",
+        limits: Sequence[tuple[int, ...]] = (),
         image_shape: tuple[int, ...] = (3, 224, 224),
     ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.grid = grid
+        self.scales = scales
+        self.limits = tuple(limits)
         tensor = next(encoder.parameters(), torch.zeros(()))
         whole = self._run(torch.zeros(1, *image_shape, device=tensor.device))
         self._refuse_finer_grid(whole)
-        blank = self._gridded(whole)
+        blank = self._averaged(whole)
         self.width: int = blank.features.shape[1]
-        self.map_shape = tuple(blank.maps[0].shape[1:]) if blank.maps else None
+        self.map_shapes = tuple(tuple(each.shape[1:]) for each in blank.maps)
+        self.map_shape = _last(self.map_shapes)
         self.classes = None if blank.logits is None else blank.logits.shape[1]
 
     def __call__(self, batch: Batch) -> Output:
-        return self._gridded(self._run(batch.images))
+        return self._averaged(self._run(batch.images))
 
     @torch.no_grad()
     def _run(self, images: Tensor) -> Output:
@@ -81,20 +95,25 @@ class Frozen:
             self.encoder.eval()
         output: Output = self.encoder(images)
         logits = None if output.logits is None else output.logits.float()
-        return Output(logits, output.features.float(), tuple(m.float() for m in output.maps[-1:]))
+        asked = output.maps[-1 if self.scales == "last" else -len(self.limits) :]
+        return Output(logits, output.features.float(), tuple(each.float() for each in asked))
 
-    def _gridded(self, output: Output) -> Output:
-        if self.grid is None or not output.maps:
-            return output
-        if self.grid == 1:
+    def _averaged(self, output: Output) -> Output:
+        if self.grid == 1 or not output.maps:
             return output._replace(maps=())
-        (last,) = output.maps
-        return output._replace(maps=(POOLS[last.ndim - 2](last, self.grid),))
+        *finer, last = output.maps
+        if self.limits:
+            limits = self.limits[-len(output.maps) : -1]
+            sizes = [smaller(m.shape[2:], limit) for m, limit in zip(finer, limits, strict=True)]
+            finer = [averaged(m, size) for m, size in zip(finer, sizes, strict=True)]
+        if self.grid is not None:
+            last = averaged(last, [self.grid] * (last.ndim - 2))
+        return output._replace(maps=(*finer, last))
 
     def _refuse_finer_grid(self, output: Output) -> None:
         if self.grid is None or not output.maps:
             return
-        space = output.maps[0].shape[2:]
+        space = output.maps[-1].shape[2:]
         if not 1 <= self.grid <= min(space):
             size = "x".join(map(str, space))
             raise UserError(
@@ -115,7 +134,8 @@ class Cached:
         self.cache = cache
         self.source = source
         self.width: int = cache.shapes["features"][0]
-        self.map_shape = cache.shapes.get("maps")
+        self.map_shapes = tuple(cache.shapes[name] for name in map_names(cache.shapes))
+        self.map_shape = _last(self.map_shapes)
         self.classes = cache.shapes["logits"][0] if "logits" in cache.shapes else None
 
     def __call__(self, batch: Batch) -> Output:
@@ -145,7 +165,8 @@ class Precomputed:
         self.features = features
         self.rows = rows
         self.name = name
-        self.map_shape = tuple(features.shape[1:]) if features.ndim > 3 else None
+        self.map_shapes = (tuple(features.shape[1:]),) if features.ndim > 3 else ()
+        self.map_shape = _last(self.map_shapes)
         self.width: int = features.shape[1] if self.map_shape else features.shape[-1]
         self.views = features.shape[1] if features.ndim == 3 else 1
         self.classes: int | None = None
@@ -211,6 +232,7 @@ class Probed:
         self.probe = probe
         self.width = teacher.width
         self.map_shape = teacher.map_shape
+        self.map_shapes = teacher.map_shapes
         self.classes: int | None = probe.classes
 
     def __call__(self, batch: Batch) -> Output:
@@ -230,6 +252,10 @@ def save_features(file: Path, features: Float[Tensor, "rows ..."], paths: Sequen
         raise UserError(f"{file}: {len(features)} rows of features, but {len(paths)} paths.")
     metadata = {"paths": json.dumps([_plain(path) for path in paths])}
     save_file({"features": features.contiguous()}, file, metadata)
+
+
+def _last(shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...] | None:
+    return shapes[-1] if shapes else None
 
 
 def _read_features(file: Path) -> tuple[Tensor, list[str]]:

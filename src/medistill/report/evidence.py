@@ -36,9 +36,15 @@ FILES: Final = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """The files of one run as the report reads them."""
+    """The files of one run as the report reads them.
+
+    Args:
+        run: Its folder.
+        analysed: Where an analysis of it lies, if not in that folder.
+    """
 
     run: RunFolder
+    analysed: Path | None = None
 
     @property
     def name(self) -> str:
@@ -124,6 +130,16 @@ class Evidence:
             if Path(mistake["file"]).name == mistake["file"]
             and (self.run.worst / mistake["file"]).is_file()
         ]
+
+    @property
+    def analysis_folder(self) -> Path:
+        """Where an analysis and its pictures lie, if there is one."""
+        return self.analysed or self.run.analysis.parent
+
+    @cached_property
+    def analysis(self) -> Document:
+        """Why the student says what it says, as far as that was asked."""
+        return _mapping(self.analysis_folder / self.run.analysis.name)
 
     @cached_property
     def evaluations(self) -> dict[str, Metrics]:

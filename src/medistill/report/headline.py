@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from medistill.report.averages import averaged, groups
 from medistill.report.comparison import PROBE, method_of
 from medistill.report.evidence import Evidence
 from medistill.report.markup import Html, element, number, together
@@ -146,8 +147,19 @@ def _summary(evidence: Evidence, judged: Sequence[str]) -> Table:
             link = element("a", task, href=f"#task-{place}")
             cells = (number(said(key, estimates.get(key))) for key in shown)
             rows.append([link, f"{images:,}" if images else UNDEFINED, *cells])
+    rows += [_mean_row(evidence, words, tasks, shown) for words, tasks in groups(evidence).items()]
     head = ["Task", f"Images ({evidence.split})", *(metric(key).words for key in shown)]
-    return Table(head, rows, "Each task with its 95 % intervals.")
+    told = "Each task with its 95 % intervals; in a mean every task counts alike."
+    return Table(head, rows, told)
+
+
+def _mean_row(
+    evidence: Evidence, words: str, tasks: Sequence[str], shown: Sequence[str]
+) -> list[str]:
+    means = averaged([evidence.estimates(task) for task in tasks], shown)
+    images = sum(images_of(evidence, task) for task in tasks)
+    cells = (number(said(key, means.get(key))) for key in shown)
+    return [words, f"{images:,}" if images else UNDEFINED, *cells]
 
 
 def _left_out(evidence: Evidence) -> list[Html]:

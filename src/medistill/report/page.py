@@ -7,6 +7,7 @@ from medistill.report.against import results
 from medistill.report.answers import by_class, by_threshold, mistakes
 from medistill.report.evidence import Evidence
 from medistill.report.headline import headline
+from medistill.report.insight import insight
 from medistill.report.making import cost, data, learning, record
 from medistill.report.markup import Html, element, together
 from medistill.report.style import STYLE
@@ -21,18 +22,23 @@ FOOTER = (
 )
 
 
-def write_page(run: RunFolder, against: Sequence[RunFolder] = ()) -> Path:
+def write_page(
+    run: RunFolder, against: Sequence[RunFolder] = (), *, analysed: Path | None = None
+) -> Path:
     """Write a run's `report.html` from the files that the run has so far.
 
     Args:
         run: The run that the page is about; what its folder does not hold is left out.
         against: Other runs, to be compared with on the same images.
+        analysed: A folder elsewhere that holds an analysis of the run: the page goes there, and
+            the run is left as it is.
 
     Raises:
         UserError: A file is there, and cannot be read.
     """
-    write_text(run.report, page(Evidence(run), [Evidence(other) for other in against]))
-    return run.report
+    path = analysed / run.report.name if analysed else run.report
+    write_text(path, page(Evidence(run, analysed), [Evidence(other) for other in against]))
+    return path
 
 
 def page(evidence: Evidence, others: Sequence[Evidence] = ()) -> str:
@@ -42,12 +48,17 @@ def page(evidence: Evidence, others: Sequence[Evidence] = ()) -> str:
         *(section for section in _sections(evidence, others) if section),
         element("footer", element("p", FOOTER)),
     ]
+    return document(evidence.name, body)
+
+
+def document(title: str, body: Sequence[Html]) -> str:
+    """A whole page that loads nothing and runs nothing."""
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        element("title", f"{evidence.name} · medistill"),
+        element("title", f"{title} · medistill"),
         element("style", STYLE),
     ]
     html = element(
@@ -60,7 +71,7 @@ def _sections(evidence: Evidence, others: Sequence[Evidence]) -> list[Html]:
     tasks = [
         _task(evidence, others, task, place) for place, task in enumerate(evidence.tasks, start=1)
     ]
-    rest = [learning(evidence), cost(evidence), record(evidence)]
+    rest = [insight(evidence), learning(evidence), cost(evidence), record(evidence)]
     return [*tasks, *(element("section", *parts) for parts in rest if parts)]
 
 

@@ -104,6 +104,8 @@ svg { display: block; width: 100%; height: auto; }
 .figures { display: grid; gap: 1.6rem 1.8rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
 .figures.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
+.figures.one { grid-template-columns: 1fr; }
+.figures img { display: block; max-width: 100%; height: auto; }
 .mistakes { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
 .mistakes img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain;

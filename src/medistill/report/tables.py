@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medistill.report.averages import averaged, groups
 from medistill.report.comparison import Contender, contenders
 from medistill.report.evidence import Evidence
 from medistill.report.markup import Html, element, together
@@ -44,7 +45,7 @@ def results_table(run: RunFolder, against: Sequence[RunFolder] = ()) -> Rows:
     """Metrics of every task of a run, in the split that counts, as plain text.
 
     The first row is the head: task, metric, then a column for each network. A network that was not
-    judged on a task has empty cells there.
+    judged on a task has empty cells there. Of several tasks the last rows are their means.
     """
     evidence, others = Evidence(run), [Evidence(other) for other in against]
     judged = {task: contenders(evidence, others, task) for task in evidence.tasks}
@@ -56,6 +57,11 @@ def results_table(run: RunFolder, against: Sequence[RunFolder] = ()) -> Rows:
         for key in keys(found):
             cells = (said(key, told.get(series, {}).get(key)) for series in names)
             rows.append([task, metric(key).words, *cells])
+    for words, tasks in groups(evidence).items():
+        means = {series: _means(series, [judged[task] for task in tasks]) for series in names}
+        for key in dict.fromkeys(key for found in means.values() for key in found):
+            cells = (said(key, means[series].get(key)) for series in names)
+            rows.append([words, metric(key).words, *cells])
     return rows
 
 
@@ -94,6 +100,12 @@ def keys(found: Sequence[Contender]) -> list[str]:
     """Metrics that any network has: those of the whole task first, then those of its classes."""
     known = dict.fromkeys(key for one in found for key in one.estimates)
     return [key for key in METRICS if key in known] + [key for key in known if key not in METRICS]
+
+
+def _means(series: int, judged: Sequence[Sequence[Contender]]) -> dict[str, Estimate]:
+    """What a network reaches on average over some tasks; nothing if it was not judged on all."""
+    own = [one.estimates for found in judged for one in found if one.series == series]
+    return averaged(own, list(METRICS)) if len(own) == len(judged) else {}
 
 
 def _headed(one: Contender) -> Html:

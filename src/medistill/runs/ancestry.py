@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from medistill.assemble import run_folder, takes
+from medistill.assemble import licence_of, run_folder, takes
 from medistill.data.opening import Opened
 from medistill.recipe import Recipe
 from medistill.results import RunFolder, read_json, write_json
@@ -45,7 +45,8 @@ def warn_of_shared_images(recipe: Recipe, opened: Sequence[Opened], console: Con
 
 def inherited_licences(recipe: Recipe) -> list[str]:
     """Terms of the teacher and of every run that had a part: they bind the student too."""
-    own = [recipe.teacher.licence] if recipe.teacher and takes(recipe, "teacher") else []
+    parts = {"teacher": recipe.teacher, "student": recipe.student}
+    own = [licence_of(part) for name, part in parts.items() if part and takes(recipe, name)]
     for folder in _ancestors(recipe):
         run = RunFolder(folder)
         for task in run.tasks():

@@ -2,12 +2,15 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medistill.errors import Advice
 
 Advance = Callable[[int, str], None]
 PLAIN_SECONDS = 20.0  # between two plain lines of one stage
@@ -35,6 +38,18 @@ class Console:
         if not self.quiet:
             self.terminal.print(f"[yellow]warning:[/yellow] {escape(text)}")
             sys.stdout.flush()
+
+    @contextmanager
+    def advised(self) -> Iterator[None]:
+        """Show as lines what our objects advise inside; other warnings go their usual way."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", Advice)
+            yield
+        for one in caught:
+            if issubclass(one.category, Advice):
+                self.warn(str(one.message))
+            else:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     @contextmanager
     def track(

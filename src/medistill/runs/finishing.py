@@ -9,6 +9,8 @@ from torch import nn
 from medistill.export.card import write_card
 from medistill.models.deployed import save_deployed
 from medistill.models.networks import Student
+from medistill.report.averages import lines
+from medistill.report.evidence import Evidence
 from medistill.report.page import write_page
 from medistill.results import read_json, write_json, write_metrics, write_predictions
 from medistill.runs.ancestry import inherited_licences
@@ -47,6 +49,8 @@ def finish(job: Job, *, earlier: float = 0.0) -> None:
     write_card(job.run)
     page = write_page(job.run)
     job.run.finish()
+    for line in lines(Evidence(job.run)):
+        job.console.say(line)
     job.console.say(f"report: {page}")
 
 

@@ -4,12 +4,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from medistill.assemble import views
 from medistill.data.loading import Loader
 from medistill.data.order import Order
-from medistill.results import append_jsonl, read_jsonl, write_jsonl
+from medistill.results import append_jsonl, read_jsonl, write_json, write_jsonl
+from medistill.runs.expense import Meter
 from medistill.runs.preparing import Job
 from medistill.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medistill.training.distributed import broadcast_object, main_process, rank, world
@@ -29,6 +31,8 @@ class Progress:
         sums: Of each loss term over the steps of the current epoch.
         steps: How many these are.
         seconds: Since the run began, pauses between its attempts left out.
+        step_seconds: Median time of a step, in each epoch so far.
+        peak_bytes: The most memory that a step took; None where nobody knows.
     """
 
     best: float | None = None
@@ -36,6 +40,8 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
+    peak_bytes: int | None = None
 
     def add(self, losses: dict[str, float]) -> None:
         """Count one step."""
@@ -47,6 +53,11 @@ class Progress:
         means = {name: total / self.steps for name, total in self.sums.items()}
         self.sums, self.steps = {}, 0
         return means
+
+    def measure(self, meter: Meter) -> None:
+        """Take over what an epoch's steps cost."""
+        self.step_seconds.append(meter.seconds())
+        self.peak_bytes = max(self.peak_bytes or 0, meter.peak_bytes() or 0) or None
 
 
 class Learning:
@@ -62,6 +73,7 @@ class Learning:
         self.method, self.device, self.validation = job.method, job.device, job.validation
         self.criterion = job.validation.criterion(job.method)
         self.started = job.started
+        self.meter = Meter(job.device)
 
     def learn(self) -> float:
         """Train from the last checkpoint, or from the beginning, to the end.
@@ -77,15 +89,20 @@ class Learning:
         self._shorten_log(checkpoint)
         loader = self._loader()
         saved = -math.inf  # so that the first epoch is safe as soon as it is over
-        with self.console.track("training", settings.epochs, pause=0.0) as advance:
+        done = checkpoint.step // checkpoint.steps_per_epoch if checkpoint else 0
+        with self.console.track("training", settings.epochs, begun=done, pause=0.0) as advance:
             for step in self._steps(loader, checkpoint):
                 progress.add(step.losses)
+                self.meter.step(step.seconds)
                 progress.seconds = earlier + time.time() - self.started
                 if step.end_of_epoch:
+                    progress.measure(self.meter)
                     self._end_epoch(step, progress, advance)
+                    self.meter.reset()
                 if step.step == step.steps or (_asks(step) and _due(saved)):
                     self._save(step, progress)
                     saved = time.monotonic()
+        self._write_expense(progress)
         return earlier
 
     def _steps(self, loader: Loader, checkpoint: Checkpoint | None) -> Iterator[Step]:
@@ -110,12 +127,14 @@ class Learning:
         )
 
     def _loader(self) -> Loader:
-        settings = self.recipe.training
+        settings, data = self.recipe.training, self.recipe.data
         return Loader(
             self.datasets,
             "train",
             batch_size=settings.batch_size,
-            order=Order(seed=settings.seed, sampling=self.recipe.data.sampling),
+            order=Order(
+                seed=settings.seed, sampling=data.sampling, task_sampling=data.task_sampling
+            ),
             views=views(self.recipe),
             rank=rank(),
             world=world(),
@@ -144,6 +163,17 @@ class Learning:
         if main_process():
             append_jsonl(self.run.log, record)
         advance(epoch, note)
+
+    def _write_expense(self, progress: Progress) -> None:
+        if not main_process() or not progress.step_seconds:
+            return
+        write_json(self.run.expense, {
+            "step_seconds": median(progress.step_seconds),
+            "batch_size": self.recipe.training.batch_size,
+            "peak_bytes": progress.peak_bytes,
+            "peak_of": self.meter.of,
+            "device": self.device.type,
+        })  # fmt: skip
 
     def _save(self, step: Step, progress: Progress, *, best: bool = False) -> None:
         state = step.checkpoint()

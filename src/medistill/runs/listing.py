@@ -1,6 +1,7 @@
 """What there is to choose from, read off the folders that hold it."""
 
 import sys
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -8,6 +9,7 @@ from rich.table import Table
 from medistill import catalog
 from medistill.data.layouts.base import Layout
 from medistill.methods.base import Method
+from medistill.models.checkpoints.base import CHECKPOINTS, Checkpoint
 
 STUDENTS = {
     "torchvision/shufflenet_v2_x0_5": "0.3 M parameters",
@@ -18,6 +20,7 @@ STUDENTS = {
     "torchvision/resnet18": "11.2 M",
     "timm/<name>": "any of timm's backbones, by its name there",
     "torchvision/<name>": "any of torchvision's classification backbones",
+    "<released model>": "one that `medistill list teachers` shows, for methods that tune it",
     "run:<folder>": "the network of a run, to be trained further",
 }
 TEACHERS = {
@@ -25,39 +28,74 @@ TEACHERS = {
     "torchvision/<name>": "one of torchvision's, likewise",
     "run:<folder>": "a network that medistill trained, such as by universal_pretraining",
     "features:<file>": "a safetensors file of features, where nobody gives out the weights",
+    "<released model>": "one of those below, with `weights: FILE`, the file that its authors give",
 }
 
-PIPED = 300  # columns
+PIPED = 400  # columns
 
 
 def listing(what: str) -> None:
     """Print one shelf: `methods`, `students`, `teachers` or `layouts`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    rows = {"methods": _methods, "layouts": _layouts}.get(what)
-    if rows:
-        rows(table)
-    else:
-        table.add_column(what.removesuffix("s"), no_wrap=True)
-        table.add_column("what it is")
-        for name, line in (STUDENTS if what == "students" else TEACHERS).items():
-            table.add_row(name, line)
     # In a pipe nobody folds lines, and 80 columns would cut a table of four into shreds.
-    width = None if sys.stdout.isatty() else PIPED
-    Console(highlight=False, width=width).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED)
+    for number, table in enumerate(_SHELVES[what]()):
+        console.print(*([""] if number else []), table, sep="\n")
 
 
-def _methods(table: Table) -> None:
-    table.add_column("method", no_wrap=True)  # a name that is cut cannot be copied
-    for column in ("also", "what it does", "paper"):
-        table.add_column(column, overflow="fold")
+def released() -> list[tuple[str, str, str, str, str]]:
+    """Name, first thought, licence, file and paper of each released foundation model."""
+    found = {n: catalog.find(CHECKPOINTS, n, Checkpoint) for n in catalog.available(CHECKPOINTS)}
+    return [
+        (name, catalog.first_line(model), model.licence or "none stated", model.found, model.paper)
+        for name, model in found.items()
+    ]
+
+
+def _teachers() -> list[Table]:
+    models = _table("released model", "what it is", "licence", "its file", "paper")
+    for row in released():
+        models.add_row(*row)
+    return [_described("teacher", TEACHERS), models]
+
+
+def _students() -> list[Table]:
+    return [_described("student", STUDENTS)]
+
+
+def _methods() -> list[Table]:
+    table = _table("method", "also", "what it does", "paper")
     for name in catalog.available("medistill.methods"):
         method: type[Method] = catalog.find("medistill.methods", name, Method)  # type: ignore[type-abstract]
         table.add_row(name, ", ".join(method.aliases), catalog.first_line(method), method.paper)
+    return [table]
 
 
-def _layouts(table: Table) -> None:
-    table.add_column("layout", no_wrap=True)
-    table.add_column("what it looks like")
+def _layouts() -> list[Table]:
+    table = _table("layout", "what it looks like")
     for name in catalog.available("medistill.data.layouts"):
         layout: type[Layout] = catalog.find("medistill.data.layouts", name, Layout)  # type: ignore[type-abstract]
         table.add_row(name, catalog.first_line(layout))
+    return [table]
+
+
+def _described(what: str, lines: Mapping[str, str]) -> Table:
+    table = _table(what, "what it is")
+    for name, line in lines.items():
+        table.add_row(name, line)
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)  # a name that is cut cannot be copied
+    for column in others:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+_SHELVES: dict[str, Callable[[], list[Table]]] = {
+    "methods": _methods,
+    "students": _students,
+    "teachers": _teachers,
+    "layouts": _layouts,
+}

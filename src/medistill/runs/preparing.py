@@ -15,6 +15,7 @@ from medistill.assemble import (
     build_student,
     check_collaborators,
     is_features,
+    licence_of,
     method_settings,
     takes,
     views,
@@ -89,7 +90,8 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     torch.manual_seed(recipe.training.seed)
     student = student.with_classes(max(1, len(tasks[0].classes)))
     teacher = teaching.teacher if teaching else None
-    method = build_method(recipe, student=student, teacher=teacher, tasks=tasks)
+    with console.advised():
+        method = build_method(recipe, student=student, teacher=teacher, tasks=tasks)
     return Job(
         recipe, run, console, device, opened, foundation, teaching, method, validation, started
     )
@@ -140,7 +142,7 @@ def _made_of(recipe: Recipe, foundation: Foundation | None, student: Student) ->
     if source is None:
         return {"teacher": None, "weights": weights}
     random = foundation is not None and foundation.random
-    teacher = {"name": source.name, "licence": source.licence, "random": random}
+    teacher = {"name": source.name, "licence": licence_of(source), "random": random}
     return {"teacher": teacher, "weights": weights}
 
 

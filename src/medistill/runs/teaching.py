@@ -8,13 +8,15 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from medistill.assemble import Foundation, features_file, views
+from medistill.assemble import Foundation, features_file, freeze, views
+from medistill.data.dataset import Dataset
 from medistill.data.loading import AS_IT_IS, Loader, Views
 from medistill.data.opening import Opened
 from medistill.data.order import IN_ORDER
 from medistill.evaluation.predict import Predictions
+from medistill.models.adapters.base import AdaptedEncoder
 from medistill.models.caching import build_cache, plan_cache
-from medistill.models.networks import Encoder
+from medistill.models.networks import Encoder, Student
 from medistill.models.probes import Probe, fit_probe
 from medistill.models.teachers import Cached, Frozen, Precomputed, Probed, Teacher
 from medistill.models.weights import digest
@@ -34,7 +36,8 @@ class Teaching:
     Args:
         teacher: Cached and probed where that is possible.
         asked: The same, asked anew: for images that are in no cache.
-        probe: Fitted on its features for the run's one task; None for several tasks, or no labels.
+        probe: Fitted on its features for the run's one task, or the head with which it came when
+            that judges the same classes; None for several tasks, or no labels.
     """
 
     teacher: Teacher
@@ -70,6 +73,7 @@ class Classroom:
         device: torch.device,
         console: Console,
     ) -> None:
+        self.recipe = recipe
         self.source = source
         self.views = views(recipe)
         self.store = recipe.data.store.expanduser() / "teachers"
@@ -79,11 +83,12 @@ class Classroom:
         self.device = device
         self.console = console
 
-    def teach(self, foundation: Foundation | None, run: RunFolder) -> Teaching:
-        """Ask the teacher once for every image and view, then fit its probe.
+    def teach(self, foundation: Foundation | None, student: Student, run: RunFolder) -> Teaching:
+        """Ask the teacher once for every image and view, then fit its probe, or take its own head.
 
         Args:
             foundation: Its network; None when the teacher is a file of features.
+            student: Whose maps the teacher's will be compared with.
             run: Keeps the probe.
         """
         asked: Teacher
@@ -92,10 +97,9 @@ class Classroom:
             asked = teacher = self._precomputed()
         else:
             place(foundation.encoder, self.device)
-            shape = (3, self.size, self.size)
-            frozen = Frozen(foundation.encoder, grid=self.source.grid, image_shape=shape)
+            frozen = freeze(self.recipe, foundation, student)
             asked, teacher = frozen, self._cached(frozen) if self.source.cache else frozen
-        probe = self._probe(teacher, run)
+        probe = self._probe(teacher, foundation, run)
         if probe is None:
             return Teaching(teacher, asked, None)
         return Teaching(Probed(teacher, probe), Probed(asked, probe), probe)
@@ -111,9 +115,12 @@ class Classroom:
         return Precomputed.open(features_file(self.source), sources, views=self.views.count)
 
     def _cached(self, frozen: Frozen) -> Cached:
-        training, validation = self._loader("train", self.views), self._loader("validation")
+        # Of all training images, so that runs on fractions of them share one cache.
+        undivided = [dataset.undivided() for dataset in self.datasets]
+        training = self._loader("train", self.views, undivided)
+        validation = self._loader("validation")
         rows = len(training.samples) * self.views.count + len(validation.samples)
-        key = self._key(frozen)
+        key = self._key(frozen, undivided)
         folder = self.store / key[:32]
         if not folder.is_dir():
             example = placed(next(iter(training.epoch(0))), self.device)
@@ -134,32 +141,42 @@ class Classroom:
             )
         return Cached(cache, source=frozen)
 
-    def _key(self, frozen: Frozen) -> str:
+    def _key(self, frozen: Frozen, datasets: Sequence[Dataset]) -> str:
         """Hash of all that decides what the teacher says of a (sample, view)."""
         encoder = frozen.encoder
         assert isinstance(encoder, Encoder)
-        facts = (
+        facts: tuple[object, ...] = (
             digest(encoder), asdict(encoder.backbone.spec), encoder.mean, encoder.std,
             encoder.size, frozen.grid, self.size, asdict(self.views),
-            [dataset.store.key for dataset in self.datasets],
-            [d.splits[part].tolist() for d in self.datasets for part in ("train", "validation")],
+            [dataset.store.key for dataset in datasets],
+            [d.splits[part].tolist() for d in datasets for part in ("train", "validation")],
         )  # fmt: skip
+        if isinstance(encoder, AdaptedEncoder):
+            facts += (encoder.adapters,)
+        if frozen.scales == "all":
+            # What the limits make of the maps, not the limits: students of one shape share a cache.
+            facts += (frozen.scales, frozen.map_shapes)
         return sha256(repr(facts).encode()).hexdigest()
 
-    def _probe(self, teacher: Teacher, run: RunFolder) -> Probe | None:
-        """Logistic regression on features of the one task; validation chooses its strength."""
+    def _probe(
+        self, teacher: Teacher, foundation: Foundation | None, run: RunFolder
+    ) -> Probe | None:
+        """The teacher's own head for the one task, or logistic regression on its features."""
         if len(self.datasets) != 1 or self.datasets[0].task.kind == "unlabelled":
             return None
         if run.probe.exists():
             return Probe.load(run.probe)
-        classes = len(self.datasets[0].task.classes)
-        train = self._features(teacher, self._loader("train", self.views))
-        probe = fit_probe(*train, *self._features(teacher, self._loader("validation")), classes)
+        classes = self.datasets[0].task.classes
+        validation = self._features(teacher, self._loader("validation"))
+        head = foundation.head if foundation and foundation.classes == classes else None
+        if head is not None:
+            probe, name, note = Probe.of(head, *validation), "own head", ""
+        else:
+            train = self._features(teacher, self._loader("train", self.views))
+            probe = fit_probe(*train, *validation, len(classes))
+            name, note = "probe", f", strength {probe.strength:g}"
         probe.save(run.probe)
-        self.console.say(
-            f"teacher (probe): {probe.accuracy:.1%} of validation right, "
-            f"strength {probe.strength:g}"
-        )
+        self.console.say(f"teacher ({name}): {probe.accuracy:.1%} of validation right{note}")
         return probe
 
     def _features(self, teacher: Teacher, loader: Loader) -> tuple[Tensor, Tensor]:
@@ -170,5 +187,8 @@ class Classroom:
             targets.append(batch.targets)
         return torch.cat(features), torch.cat(targets)
 
-    def _loader(self, split: str, shown: Views = AS_IT_IS) -> Loader:
-        return Loader(self.datasets, split, batch_size=CACHING_BATCH, order=IN_ORDER, views=shown)
+    def _loader(
+        self, split: str, shown: Views = AS_IT_IS, datasets: Sequence[Dataset] | None = None
+    ) -> Loader:
+        chosen = datasets or self.datasets
+        return Loader(chosen, split, batch_size=CACHING_BATCH, order=IN_ORDER, views=shown)

@@ -1,6 +1,7 @@
 """`train`: from a recipe to a judged, exported, documented student."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 import yaml
 
 from medistill.errors import UserError
-from medistill.recipe import Recipe, dump
+from medistill.recipe import Recipe, dump, validate
 from medistill.results import RunFolder
 from medistill.runs.console import Console
 from medistill.runs.finishing import finish
@@ -64,7 +65,7 @@ def _has_work(recipe: Recipe, run: RunFolder, resume: bool) -> bool:
     _refuse_place(run.path)
     if not run.recipe.exists():
         return True
-    other = _difference(yaml.safe_load(run.recipe.read_text("utf-8")), yaml.safe_load(dump(recipe)))
+    other = difference(run, recipe)
     if other:
         raise UserError(
             f"{run.path} holds a run of another recipe ({other}). Choose another --out."
@@ -72,6 +73,22 @@ def _has_work(recipe: Recipe, run: RunFolder, resume: bool) -> bool:
     if not run.finished and not resume:
         raise UserError(f"{run.path} holds an unfinished run: add --resume to go on with it.")
     return not run.finished
+
+
+def difference(run: RunFolder, recipe: Recipe) -> str:
+    """The first place at which a run's recipe differs from another; empty when none does.
+
+    A key that the run's version did not know has its default there. What a comparison is made of
+    concerns none of its runs.
+    """
+    there = yaml.safe_load(run.recipe.read_text("utf-8"))
+    with suppress(UserError):  # a key that is gone: the difference names it
+        there = _decided(validate(there))
+    return _difference(there, _decided(recipe))
+
+
+def _decided(recipe: Recipe) -> Any:
+    return yaml.safe_load(dump(recipe.model_copy(update={"compare": None})))
 
 
 def _refuse_place(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from medistill.types import Task
 
 JUDGED = 256  # images in a batch of validation and test
 LOSS = "loss"  # what a training without labels is judged by
+LAST = "last"  # no choice: on a few validation images a metric's peak is mostly luck
 SHOWN = ("accuracy", "balanced_accuracy", "auroc", "negative_log_likelihood")
 
 Shown = dict[str, dict[str, float | None]]
@@ -65,7 +66,7 @@ class Validation:
         Raises:
             UserError: No metric has the name that the recipe says.
         """
-        if self.settings.select != LOSS:
+        if self.settings.select not in (LOSS, LAST):
             for dataset in self.datasets:
                 if dataset.task.classes:
                     merit(judge(_uniform(dataset.task), draws=0), self.settings.select)
@@ -92,12 +93,13 @@ class Validation:
             return Verdict({"all": {LOSS: loss}}, -loss if math.isfinite(loss) else -math.inf)
         found = agreed(lambda: self._judged(method, criterion))
         assert found is not None
-        return found
+        return replace(found, merit=progress) if criterion == LAST else found
 
     def _judged(self, method: Method, metric: str) -> Verdict:
         networks = by_task(method, self.datasets)
         found = {name: judge(self._table(name, n), draws=0) for name, n in networks.items()}
-        merits = [merit(estimates, metric) for estimates in found.values()]
+        chosen_by = SHOWN[0] if metric == LAST else metric
+        merits = [merit(estimates, chosen_by) for estimates in found.values()]
         shown: Shown = {
             name: {metric: estimates[metric]["value"] for metric in SHOWN}
             for name, estimates in found.items()

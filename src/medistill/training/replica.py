@@ -28,8 +28,8 @@ class Replica:
     Parameters that no process used in a step keep the gradient None; those that some process used
     get the mean, in which the others count as zero.
 
-    Gradient surgery, a `backward` of a method's own, runs on each process's samples, and its
-    results are averaged: two processes then differ from one.
+    A method with a `backward` of its own, gradient surgery, averages the gradients that its rule
+    reads over the processes (`losses.collective`); what it leaves is averaged once more.
     """
 
     def __init__(self, method: Method) -> None:

@@ -1,5 +1,6 @@
 """What every family of backbones has in common: images in, one map per scale out."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Backbone(nn.Module, ABC):
             UserError: The architecture does not take images of this size.
         """
         if size not in self._shapes:
-            self._shapes[size] = tuple(tuple(m.shape[1:]) for m in self._imagined(size)[0])
+            self._shapes[size] = _shapes_of(self._imagined(size)[0])
         return self._shapes[size]
 
     def _finish(self) -> None:
@@ -88,11 +89,10 @@ class Backbone(nn.Module, ABC):
         Besides the right count of parameters it keeps unused ones, at which DDP stops, out.
         """
         self.dropped = set()
-        self._shapes: dict[int, tuple[tuple[int, ...], ...]] = {}
         maps, weights = self._imagined(self.size)
-        gradients = torch.autograd.grad(maps[-1].sum(), list(weights.values()), allow_unused=True)
-        prefix = len("network.")
-        used = {n[prefix:] for n, g in zip(weights, gradients, strict=True) if g is not None}
+        self._shapes = {self.size: _shapes_of(maps)}
+        met = _behind(maps[-1])
+        used = {n.removeprefix("network.") for n, weight in weights.items() if id(weight) in met}
         for name, child in list(self.network.named_children()):
             inside = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
             if inside and not inside & used:
@@ -146,6 +146,23 @@ def build_backbone(name: str, options: Mapping[str, Any] | None = None) -> Backb
     return found(architecture, dict(options or {}))
 
 
+def _shapes_of(maps: Iterable[Tensor]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(each.shape[1:]) for each in maps)
+
+
+def _behind(output: Tensor) -> set[int]:
+    """Identities of the parameters that an output was computed from, without any backward pass."""
+    waiting, met = [output.grad_fn], set()
+    leaves = set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in met:
+            met.add(node)
+            leaves.add(id(getattr(node, "variable", None)))
+            waiting += [before for before, _ in node.next_functions]
+    return leaves
+
+
 def last_of_each_size(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """Of consecutive maps of one height and width, the last; so one map per scale."""
     maps: list[Tensor] = []
@@ -154,6 +171,11 @@ def last_of_each_size(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:
             maps.pop()
         maps.append(output)
     return tuple(maps)
+
+
+def quarters(depth: int) -> list[int]:
+    """The last block of each quarter of a network without stages: 2, 5, 8 and 11 of twelve."""
+    return sorted({math.ceil(depth * quarter / 4) - 1 for quarter in range(1, 5)})
 
 
 def unknown(family: str, architecture: str, names: list[str]) -> UserError:

@@ -20,6 +20,7 @@ from medistill.models.backbones.base import (
     check_options,
     first_line,
     last_of_each_size,
+    quarters,
     unknown,
 )
 
@@ -48,11 +49,14 @@ class Timm(Backbone):
         return list(timm.list_models())
 
     def forward(self, images: Float[Tensor, "batch channels *space"]) -> tuple[Tensor, ...]:
-        """The last map of each resolution; for a transformer without stages, its last alone."""
+        """The last map of each resolution; of a network without stages, that of each quarter."""
         if hasattr(self.network, "num_prefix_tokens"):
-            return (self._grid(images),)
+            return self._grids(images)
         last, maps = self.network.forward_intermediates(images)
-        return last_of_each_size([*maps, self._as_map(last, maps[-1])])
+        final = self._as_map(last, maps[-1])
+        if len({each.shape[2:] for each in maps}) > 1:
+            return last_of_each_size([*maps, final])
+        return (*(maps[block] for block in quarters(len(maps))[:-1]), final)
 
     def pretrained(self) -> dict[str, Tensor]:
         """The weights of the architecture's tag, or of timm's default one."""
@@ -62,15 +66,18 @@ class Timm(Backbone):
         state: dict[str, Tensor] = network.state_dict()
         return state
 
-    def _grid(self, images: Tensor) -> Tensor:
+    def _grids(self, images: Tensor) -> tuple[Tensor, ...]:
+        # All pass the final norm: without it, a few channels outweigh all others, more so with
+        # every block.
+        blocks = quarters(len(self.network.feature_info))
+        grids: list[Tensor] = self.network.forward_intermediates(
+            images, indices=blocks, norm=True, intermediates_only=True
+        )
         # Where timm normalises after pooling, fc_norm is the final norm: here it comes before.
-        grid: Tensor = self.network.forward_intermediates(
-            images, indices=1, norm=True, intermediates_only=True
-        )[-1]
         norm = getattr(self.network, "fc_norm", None)
         if norm is not None:
-            grid = norm(grid.movedim(1, -1)).movedim(-1, 1)
-        return grid
+            grids = [norm(grid.movedim(1, -1)).movedim(-1, 1) for grid in grids]
+        return tuple(grids)
 
     def _as_map(self, last: Any, like: Tensor) -> Tensor:
         if not isinstance(last, Tensor) or last.ndim not in (3, 4):

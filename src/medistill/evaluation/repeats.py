@@ -1,0 +1,152 @@
+"""One metric of several trainings that differ in their seed, on the same test images.
+
+Two things vary: the images and the seeds. The variance of a mean is the sum of both: that of the
+bootstrap over patients, with the seeds as they are, and that of the seeds. With three seeds the
+second is itself hardly known, so intervals and tests take Student's t with the degrees of freedom
+of Welch and Satterthwaite: a bootstrap over three seeds would call every fourth noise a difference.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from medistill.evaluation.distributions import student_t_quantile, student_t_tails
+from medistill.evaluation.intervals import LEVEL, units
+from medistill.evaluation.judge import Values, labelled, measure, question_of, resample
+from medistill.evaluation.significance import Difference, paired
+from medistill.results import PredictionTable
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the seeds.
+
+    Args:
+        mean: Over the seeds.
+        sd: Standard deviation over the seeds; None for one seed.
+        low: Lower end of the 95 % interval of the mean, for other images and other seeds.
+        high: Upper end.
+        seeds: How many there are.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A metric, or a difference of it, by seed.
+
+    Args:
+        seeds: Of the trainings.
+        values: On the images as they are.
+        drawn: In each draw of the images: the same draws for all that are compared.
+        images: How many patients, or images of unknown ones, are drawn from.
+    """
+
+    seeds: tuple[int, ...]
+    values: Float[np.ndarray, " seeds"]
+    drawn: Float[np.ndarray, "seeds draws"]
+    images: int
+
+    def __sub__(self, other: "Repeated") -> "Repeated":
+        """Seed by seed, of those that both have, and draw by draw: what both share cancels."""
+        common = tuple(seed for seed in self.seeds if seed in other.seeds)
+        one, two = (part._of(common) for part in (self, other))
+        return Repeated(common, one.values - two.values, one.drawn - two.drawn, self.images)
+
+    def _of(self, seeds: tuple[int, ...]) -> "Repeated":
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return Repeated(seeds, self.values[rows], self.drawn[rows], self.images)
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return float(self.values.mean())
+
+    @property
+    def sd(self) -> float | None:
+        """Over the seeds; None for one."""
+        return float(self.values.std(ddof=1)) if len(self.values) > 1 else None
+
+    def spread(self) -> Spread:
+        """Mean, deviation and interval."""
+        return Spread(self.mean, self.sd, *self._interval(), len(self.values))
+
+    def tested(self) -> Difference:
+        """Whether a difference is more than other images and other seeds might have made it."""
+        low, high = self._interval()
+        return Difference(self.mean, low, high, self._p())
+
+    @cached_property
+    def _variances(self) -> tuple[float, float]:
+        """Of the mean, from the images and from the seeds."""
+        draws = self.drawn.mean(axis=0)
+        draws = draws[~np.isnan(draws)]
+        images = float(draws.var(ddof=1)) if len(draws) > 1 else 0.0
+        return images, (self.sd or 0.0) ** 2 / len(self.values)
+
+    @property
+    def _error(self) -> float:
+        return float(np.sqrt(sum(self._variances)))
+
+    @property
+    def _freedom(self) -> float:
+        parts = zip(self._variances, (self.images - 1, len(self.values) - 1), strict=True)
+        return float(self._error**4 / sum(v**2 / freedom for v, freedom in parts if v > 0))
+
+    def _interval(self) -> tuple[float | None, float | None]:
+        if not self.drawn.size:
+            return None, None
+        half = student_t_quantile(1 - LEVEL, self._freedom) * self._error if self._error else 0.0
+        return self.mean - half, self.mean + half
+
+    def _p(self) -> float | None:
+        if not self.drawn.size:
+            return None
+        if not self._error:
+            # So many draws never prove a p of 0.
+            return 1 / (self.drawn.shape[1] + 1) if self.mean else 1.0
+        return student_t_tails(self.mean / self._error, self._freedom)
+
+
+def repeated(
+    tables: Mapping[int, PredictionTable],
+    like: PredictionTable,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Repeated]:
+    """Every metric of a network that was trained with several seeds, where it is defined.
+
+    Args:
+        tables: By seed, on the same samples.
+        like: Orders the samples and knows the patients: the same for all that are compared.
+        draws: Of the bootstrap.
+        seed: Of the bootstrap: the same for all that are compared.
+
+    Raises:
+        UserError: The tables are not about the same samples.
+    """
+    like = labelled(like)
+    images = len(np.unique(units(like.groups)))
+    same = [paired(like, table)[1] for table in tables.values()]
+    once = [measure(table, question_of(table, None), np.ones((1, len(table)))) for table in same]
+    drawn = [_drawn(table, draws, seed) for table in same]
+    found = {}
+    for name in once[0]:
+        values = np.array([metrics[name][0] for metrics in once])
+        if not np.isnan(values).any():
+            rows = np.stack([metrics.get(name, np.empty(0)) for metrics in drawn])
+            found[name] = Repeated(tuple(tables), values, rows, images)
+    return found
+
+
+def _drawn(table: PredictionTable, draws: int, seed: int) -> Values:
+    return resample(table, question_of(table, None), draws, seed) if draws else {}

@@ -1,0 +1,16 @@
+"""How methods are called, and how they speak to whoever chose them."""
+
+import warnings
+
+from medistill.errors import Advice
+from medistill.methods.base import Method
+
+
+def name_of(method: Method) -> str:
+    """The name by which a recipe calls it: that of its file."""
+    return type(method).__module__.rpartition(".")[2]
+
+
+def advise(method: Method, text: str) -> None:
+    """Tell a person something about this method; once, from its constructor."""
+    warnings.warn(f"{name_of(method)}: {text}", Advice, stacklevel=3)

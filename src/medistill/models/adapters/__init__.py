@@ -1,0 +1,1 @@
+"""Small trained parts inside frozen foundation models, one kind a file."""

@@ -1,0 +1,97 @@
+"""All that competed in one block side by side, and their ranks over all blocks."""
+
+from medistill.report.markup import Html, element, figure, number, together
+from medistill.report.rivals import figures
+from medistill.report.rivals.account import Account, Against, Ranking, Row, Spread, Standing
+from medistill.report.rivals.conclusions import chance, difference, verdict
+from medistill.report.rivals.tables import REFERENCE, told
+from medistill.report.tables import Table
+from medistill.report.wording import (
+    UNDEFINED,
+    interval_of,
+    listed,
+    metric,
+    probability_of_chance,
+    value_of,
+)
+from medistill.results import Estimate
+
+OTHERS = ("balanced_accuracy", "auroc", "expected_calibration_error")
+
+
+def standing(account: Account, one: Standing) -> Html:
+    """A block's figure and its table: who is ahead of whom, and whether that is noise."""
+    images = ", ".join(f"{count:,} {split}" for split, count in one.images.items())
+    caption = (
+        "A dot is the mean over the seeds, the thin line its 95 % interval, the thick one the "
+        f"deviation of the seeds. Images: {images}."
+    )
+    picture = figure(figures.forest(one, account.metric), caption)
+    return element("div", element("div", picture), _table(account, one).html("results"))
+
+
+def ranking(found: Ranking, start: str, account: Account) -> Html:
+    """Average ranks over blocks; with few of them no difference is spoken of."""
+    said = [
+        f"Average ranks over {found.blocks} blocks, {start}; 1 is best. Friedman's test that all "
+        f"are alike: p = {probability_of_chance(found.p)}.",
+    ]
+    if found.difference is None:
+        said.append("With fewer than 5 blocks no ranks are told apart.")
+    else:
+        said.append("What a bar joins is not told apart (Nemenyi, 5 %).")
+    if found.missing:
+        said.append(f"Not run in every block: {listed(list(found.missing))}.")
+    return figure(figures.ranks(found), " ".join(said))
+
+
+def _table(account: Account, one: Standing) -> Table:
+    others = [key for key in OTHERS if key != account.metric]
+    best = one.students[0] if one.students else None
+    head = [
+        "",
+        metric(account.metric).words,
+        f"against {best.label}" if best else "against the best",
+        "against the student alone",
+        *(metric(key).words for key in others),
+    ]
+    rows = [
+        [
+            _named(row),
+            _mean(account.metric, row.metrics.get(account.metric)),
+            _against(account.metric, row.best, itself=row is best),
+            _against(account.metric, row.alone, itself=row.entry == REFERENCE),
+            *(number(told(key, row.metrics.get(key))) for key in others),
+        ]
+        for row in one.rows
+    ]
+    return Table(head, [*rows, *_probe(account, one, others)])
+
+
+def _probe(account: Account, one: Standing, others: list[str]) -> list[list[str]]:
+    if account.metric not in one.probe:
+        return []
+    values = (value_of(k, one.probe[k].mean) if k in one.probe else UNDEFINED for k in others)
+    mean = _mean(account.metric, one.probe[account.metric])
+    return [["teacher (probe)", mean, UNDEFINED, UNDEFINED, *map(number, values)]]
+
+
+def _named(row: Row) -> str:
+    if row.student:
+        return row.label
+    return together([row.label, element("small", "the foundation model itself")], " ")
+
+
+def _mean(name: str, found: Spread | None) -> Html:
+    if found is None:
+        return number(UNDEFINED)
+    interval = interval_of(name, Estimate(value=found.mean, low=found.low, high=found.high))
+    value = element("span", told(name, found), class_="value")
+    return together([value, *([element("small", interval)] if interval else [])], " ")
+
+
+def _against(name: str, against: Against | None, *, itself: bool) -> Html:
+    if itself or against is None:
+        return number(UNDEFINED)
+    said = f"{verdict(name, against)}, p {chance(against)}"
+    return together([number(difference(name, against)), element("small", said)], " ")

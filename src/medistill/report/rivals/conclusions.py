@@ -1,0 +1,104 @@
+"""What a comparison means, in sentences: who leads, and what of it is noise."""
+
+from collections.abc import Sequence
+
+from medistill.report.rivals.account import Account, Against, Row, Standing
+from medistill.report.rivals.tables import REFERENCE, place, told
+from medistill.report.wording import (
+    UNDEFINED,
+    counted,
+    difference_interval,
+    difference_of,
+    listed,
+    metric,
+    probability_of_chance,
+)
+
+NOISE, UNJUDGED = "noise", "not judged"
+FEW = 4  # blocks whose outcome is told one by one
+
+
+def verdict(name: str, against: Against | None) -> str:
+    """What a difference is: better, worse, noise."""
+    if against is None:
+        return UNDEFINED
+    if against.noise is None:
+        return UNJUDGED
+    if against.noise:
+        return NOISE
+    return "better" if (against.value > 0) != metric(name).lower else "worse"
+
+
+def difference(name: str, against: Against | None) -> str:
+    """A difference with its interval: +1.8 (−2.2 to 5.8)."""
+    if against is None:
+        return UNDEFINED
+    value = difference_of(name, against.value).removesuffix(" points")
+    if against.low is None:
+        return value
+    return f"{value} ({difference_interval(name, against.low, against.high)})"
+
+
+def chance(against: Against | None) -> str:
+    """The corrected p-value."""
+    return UNDEFINED if against is None else probability_of_chance(against.corrected)
+
+
+def leading(account: Account, standing: Standing) -> list[str]:
+    """Who leads in a block, over whom certainly, and what it means against the student alone."""
+    rivals = [row for row in standing.students if account.metric in row.metrics]
+    if not rivals:
+        return []
+    best, *others = rivals
+    unit = " %" if metric(account.metric).percent else ""
+    lead = f"{best.label} leads with {told(account.metric, best.metrics[account.metric])}{unit}"
+    return [f"On {place(standing)} {lead}{_lead(account, others)}.", *_gain(account, best)]
+
+
+def overall(account: Account) -> list[str]:
+    """The outcome of many blocks: how often each entry leads, and beats the student alone."""
+    blocks = [one for one in account.whole if one.students]
+    if len(blocks) <= FEW:
+        return [sentence for one in blocks for sentence in leading(account, one)]
+    leads = [one.students[0].label for one in blocks]
+    counts = sorted({(leads.count(label), label) for label in leads}, reverse=True)
+    told_leads = listed([f"{label} in {count}" for count, label in counts])
+    return [f"The highest mean is that of {told_leads} of {counted(len(blocks), 'block')}.",
+            *_certain(account, blocks)]  # fmt: skip
+
+
+def _lead(account: Account, others: Sequence[Row]) -> str:
+    """The leader's differences, seen from the others."""
+    beaten = [r.label for r in others if r.best and r.best.noise is False]
+    level = [r.label for r in others if r.best and r.best.noise]
+    parts = [f"ahead of {listed(beaten)}"] if beaten else []
+    parts += [f"its lead over {listed(level)} is noise"] if level else []
+    return f": {'; '.join(parts)}" if parts else ""
+
+
+def _gain(account: Account, best: Row) -> list[str]:
+    if best.entry == REFERENCE:
+        return ["No method has a higher mean than the student alone."]
+    if best.alone is None or best.alone.noise is None:
+        return []
+    gain = difference_of(account.metric, best.alone.value)
+    chance_of = chance(best.alone)
+    what = "is noise" if best.alone.noise else "is more than noise"
+    return [f"Against the student alone it has {gain}, which {what} (p = {chance_of})."]
+
+
+def _certain(account: Account, blocks: Sequence[Standing]) -> list[str]:
+    """In how many blocks each entry certainly beats the student alone, or falls behind it."""
+    better, worse = {}, {}
+    for label in account.labels.values():
+        rows = [row for one in blocks for row in one.students if row.label == label]
+        said = [verdict(account.metric, row.alone) for row in rows]
+        better[label], worse[label] = said.count("better"), said.count("worse")
+    told_better = [f"{label} in {n}" for label, n in better.items() if n]
+    told_worse = [f"{label} in {n}" for label, n in worse.items() if n]
+    lines = [
+        f"Certainly better than the student alone: {listed(told_better)}."
+        if told_better
+        else "No method is certainly better than the student alone in any block."
+    ]
+    return lines + ([f"Certainly worse: {listed(told_worse)}."] if told_worse else [])

@@ -1,0 +1,82 @@
+"""What networks cost a hospital, and what their training costs whoever makes them."""
+
+from collections.abc import Mapping
+from statistics import mean
+
+from medistill.report.rivals.account import Account
+from medistill.report.rivals.tables import REFERENCE, labels_of
+from medistill.report.tables import Table
+from medistill.report.wording import UNDEFINED, Number, amount
+
+FULL = ("full_fine_tuning", REFERENCE)  # of the foundation model itself
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def cost_table(account: Account) -> Table | None:
+    """Size, work and latency of foundation models and students, as in the paper's Table 6."""
+    networks: dict[str, Mapping[str, Number | None]] = {}
+    for one in account.standings:
+        if one.teacher and one.teacher_cost:
+            networks[one.teacher] = one.teacher_cost
+    for one in account.standings:
+        for row in one.students[:1]:
+            networks[one.student] = row.cost
+    rows = [
+        [name, amount(cost.get("parameters")), amount(cost.get("macs")),
+         amount(cost.get("bytes"), "B"), amount(cost.get("latency_ms_p50"), "ms")]
+        for name, cost in networks.items()
+    ]  # fmt: skip
+    head = ["", "parameters", "multiply-accumulates", "weights", "latency an image"]
+    caption = f"Latency in ONNX Runtime, one image at a time, on {account.machine}."
+    return Table(head, rows, caption) if rows else None
+
+
+def training_table(account: Account) -> Table | None:
+    """What a step of each method takes, and how much memory its training needs."""
+    students = list(dict.fromkeys(one.student for one in account.whole))
+    against = _yardstick(account)
+    rows = []
+    for label in labels_of(account):
+        taken = [_taken(account, label, against, student) for student in students]
+        if any(map(any, taken)):
+            rows.append([label, *(text or UNDEFINED for four in taken for text in four)])
+    times = f"times {against}"
+    kinds = ("a step", times, "memory", times)
+    head = [f"{kind}, {name}" if len(students) > 1 else kind for name in students for kind in kinds]
+    caption = (
+        "Median time of a training step, teacher included, and the most memory of "
+        f"{account.peak_of} while it trained, on {account.machine}; also as multiples of {against}."
+    )
+    return Table(["", *head], rows, caption) if rows else None
+
+
+def _yardstick(account: Account) -> str:
+    """Label of full fine-tuning of the foundation model; where that did not run, the student's."""
+    itself = (row.label for _, row in account.rows() if not row.student and row.method in FULL)
+    return next(itself, account.labels[REFERENCE])
+
+
+def _taken(account: Account, label: str, against: str, student: str) -> list[str]:
+    """Step and memory of a method, and both as multiples of another's; empty where unknown."""
+    step, memory = _expense(account, label, student)
+    other_step, other_memory = _expense(account, against, student)
+    return [
+        amount(1e3 * step, "ms") if step else "", _times(step, other_step),
+        amount(memory, "B") if memory else "", _times(memory, other_memory),
+    ]  # fmt: skip
+
+
+def _expense(account: Account, label: str, student: str) -> tuple[Number | None, Number | None]:
+    rows = [
+        row
+        for one in account.whole
+        for row in one.rows
+        if row.label == label and one.student == student
+    ]
+    steps = [row.step_seconds for row in rows if row.step_seconds]
+    peaks = [row.peak_bytes for row in rows if row.peak_bytes]
+    return mean(steps) if steps else None, mean(peaks) if peaks else None
+
+
+def _times(own: Number | None, other: Number | None) -> str:
+    return f"{own / other:.2f}{TIMES}" if own and other else ""

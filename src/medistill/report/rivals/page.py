@@ -1,0 +1,112 @@
+"""One page that shows all of a comparison, and needs nothing beside it."""
+
+from collections.abc import Sequence
+
+from medistill.report.markup import Html, element, folded, together
+from medistill.report.page import FOOTER, document
+from medistill.report.rivals.account import Account
+from medistill.report.rivals.beside import ranking, standing
+from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.conclusions import overall
+from medistill.report.rivals.costs import training_table
+from medistill.report.rivals.sizing import growing, small
+from medistill.report.rivals.tables import (
+    ablation_table,
+    drawn,
+    methods_table,
+    place,
+    teacher_table,
+    tuned_table,
+    tuning_table,
+)
+from medistill.report.tables import Table
+from medistill.report.wording import counted
+
+OPEN = 4  # blocks that are shown at once; more are folded
+TESTED = (
+    "Differences are paired: the same test images, seed by seed. Intervals and p-values count "
+    "other images and other seeds; p is corrected by Holm's method for all comparisons with one "
+    "rival in a block. A difference with p of 0.05 or more is called noise."
+)
+
+
+def page(account: Account, budget: Budget) -> str:
+    """The page as one string of HTML."""
+    sections = [
+        ("Who wins", _standings(account)),
+        ("Across blocks", _across(account)),
+        ("What matters in a method", drawn(ablation_table(account))),
+        ("Tuned first, then distilled", drawn(tuned_table(account))),
+        ("Few images, many images", growing(account)),
+        ("Small and fast", small(account, budget)),
+        ("What training takes", drawn(training_table(account))),
+        ("How weights were chosen", drawn(tuning_table(account))),
+        ("Record", _record(account)),
+    ]
+    body = [
+        _headline(account),
+        *(element("section", element("h2", title), *parts) for title, parts in sections if parts),
+        element("footer", element("p", FOOTER)),
+    ]
+    return document(account.name, body)
+
+
+def _headline(account: Account) -> Html:
+    runs = {name for _, row in account.rows() for name in row.runs}
+    counts = ", ".join((
+        counted(len(runs), "run"),
+        counted(len(account.whole), "block"),
+        counted(len(account.seeds), "seed"),
+    ))  # fmt: skip
+    shared = "; ".join(f"{key} {value}" for key, value in account.settings.items())
+    return element(
+        "header",
+        element("p", "medistill · comparison", class_="kicker"),
+        element("h1", account.name),
+        *(element("p", sentence, class_="lede") for sentence in overall(account)),
+        element("p", f"{counts}. All runs share: {shared}.", class_="quiet"),
+        *_missing(account),
+    )
+
+
+def _missing(account: Account) -> list[Html]:
+    """What is not here, before anybody looks for it."""
+    lists = {"Runs that failed": account.failed, "Left out": account.absent}
+    return [
+        folded(f"{title}: {len(found)}", element("ul", *_items(found)))
+        for title, found in lists.items()
+        if found
+    ]
+
+
+def _items(found: Sequence[tuple[str, str]]) -> list[Html]:
+    return [element("li", element("strong", what), f": {why}") for what, why in found]
+
+
+def _standings(account: Account) -> list[Html]:
+    blocks = account.whole
+    if len(blocks) > OPEN:
+        shown = [folded(place(one), standing(account, one)) for one in blocks]
+    else:
+        shown = [together([element("h3", place(one)), standing(account, one)]) for one in blocks]
+    return [element("p", TESTED, class_="quiet"), *shown]
+
+
+def _across(account: Account) -> list[Html]:
+    """What several blocks say together; nothing where there is but one."""
+    if len(account.whole) < 2:
+        return []
+    tables = [*drawn(methods_table(account)), *drawn(teacher_table(account))]
+    ranked = [ranking(found, start, account) for start, found in account.rankings.items()]
+    return [*tables[:1], *ranked, *tables[1:]]
+
+
+def _record(account: Account) -> list[Html]:
+    rows = [
+        [name, run]
+        for name, run in ((row.label, run) for _, row in account.rows() for run in row.runs)
+    ]
+    return [
+        folded("Recipe", element("pre", account.recipe.strip(), tabindex=0)),
+        folded("Runs", Table(["", "folder, below cells/"], rows).html("facts")),
+    ]

@@ -1,0 +1,140 @@
+"""`compare`: many ways of making a student, all but one thing being equal; who wins, and surely."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medistill.assemble import method_name
+from medistill.errors import Failure, UserError
+from medistill.recipe import Recipe, dump
+from medistill.report.rivals.account import Account
+from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.conclusions import overall
+from medistill.report.wording import METRICS, counted, inside
+from medistill.results import RunFolder, read_json, write_text
+from medistill.runs.comparing.asking import grid_of
+from medistill.runs.comparing.grid import Cell, Grid
+from medistill.runs.comparing.judging import Verdicts
+from medistill.runs.comparing.running import Begin, Runs
+from medistill.runs.comparing.screening import Absent, screen
+from medistill.runs.comparing.writing import write_account, write_csv
+from medistill.runs.console import Console
+
+
+def compare(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    jobs: int = 1,
+    max_mb: float | int | None = None,
+    max_ms: float | int | None = None,
+    console: Console | None = None,
+    begin: Begin | None = None,
+) -> Path:
+    """Run what a recipe's `compare:` block asks for, and tell what may be concluded.
+
+    A comparison that was stopped goes on where it stopped; one that is asked for more runs what is
+    missing.
+
+    Args:
+        recipe: What all runs share; its `compare:` block says in what they differ.
+        out: Folder of the comparison; each run is a folder below `cells/` there.
+        jobs: How many runs work at once.
+        max_mb: The best network whose weights take no more is named.
+        max_ms: The same of the latency of an image.
+        console: Where to say what happens.
+        begin: How a run is begun; by default in a process of its own.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: Something is wrong with what was asked, or with the folder.
+        Failure: Some runs failed, after all others and the page were made.
+    """
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: at least 1.")
+    console, folder = console or Console(), Path(out)
+    grid, absent = screen(grid_of(recipe, folder), console)
+    write_text(folder / "recipe.yaml", dump(recipe))
+    metric = recipe.compare.metric if recipe.compare else "accuracy"
+    runs = Runs(grid, jobs, metric, console, begin)
+    runs.finish()
+    account = _account(recipe, runs, absent, folder)
+    write_csv(folder, grid, runs.finished())
+    page = write_account(folder, account, Budget(max_mb, max_ms))
+    for sentence in overall(account):
+        console.say(sentence)
+    console.say(f"comparison: {page}")
+    _refuse_failures(runs, folder)
+    return page
+
+
+def _refuse_failures(runs: Runs, folder: Path) -> None:
+    if runs.failed:
+        names = ", ".join(failed.cell for failed in runs.failed)
+        raise Failure(
+            f"{counted(len(runs.failed), 'run')} failed ({names}); what was printed lies in "
+            f"{folder / 'logs'}. The same command tries again."
+        )
+
+
+def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path) -> Account:
+    grid = runs.grid
+    verdicts = Verdicts(grid, runs.merits, runs.metric, recipe.evaluation.draws)
+    measured = _measured_on(grid, runs.finished())
+    return Account(
+        name=folder.resolve().name,
+        metric=runs.metric,
+        seeds=grid.seeds,
+        tune=recipe.compare.tune if recipe.compare else 1,
+        settings=_shared(recipe),
+        standings=verdicts.standings,
+        rankings=verdicts.rankings,
+        labels={name: entry.label for name, entry in grid.entries.items()},
+        own=_own(recipe, grid),
+        absent=tuple((one.what, one.why) for one in absent),
+        failed=tuple((one.cell, one.why) for one in runs.failed),
+        machine=measured["machine"] + (f", {runs.jobs} runs at once" if runs.jobs > 1 else ""),
+        peak_of=measured["peak_of"],
+        recipe=_placeless(recipe, grid),
+    )
+
+
+def _placeless(recipe: Recipe, grid: Grid) -> str:
+    """The recipe's text without the places of the data: the page travels."""
+    text = dump(recipe)
+    for root in (Path(str(found["root"])) for found in grid.sets.values()):
+        if root.is_absolute():
+            text = text.replace(str(root), f".../{root.name}")
+    return text
+
+
+def _own(recipe: Recipe, grid: Grid) -> str:
+    """The recipe's own method; where it does not compete, the last that does."""
+    own = method_name(recipe)
+    return own if own in grid.entries else list(grid.entries)[-1]
+
+
+def _shared(recipe: Recipe) -> dict[str, str]:
+    """What is equal for all, in words."""
+    training, data = recipe.training, recipe.data
+    return {
+        "images": f"of {data.size} pixels in {counted(data.views, 'view')}",
+        "training": f"{counted(training.epochs, 'epoch')}, batch {training.batch_size}",
+        "optimiser": f"{training.optimizer} at {training.learning_rate:g}, {training.schedule}",
+        "checkpoint": f"by {inside(training.select)} on validation"
+        if training.select in METRICS
+        else f"the {training.select}",
+    }
+
+
+def _measured_on(grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:
+    """What times and memory are of, as the first run says it."""
+    found = {"machine": "this machine", "peak_of": "the process"}
+    for run in (RunFolder(grid.cells / cell.name) for cell in cells[:1]):
+        environment = read_json(run.environment)
+        machine = environment.get("accelerator") or environment.get("processor")
+        found |= {"machine": machine} if machine else {}
+        expense = read_json(run.expense) if run.expense.exists() else {}
+        found |= {"peak_of": expense["peak_of"]} if "peak_of" in expense else {}
+    return found

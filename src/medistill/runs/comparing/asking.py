@@ -1,0 +1,120 @@
+"""What is asked for: the recipe's `compare:` block, and the flags that override it."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medistill.documents import Document
+from medistill.errors import UserError
+from medistill.recipe import Compare, Recipe, dump
+from medistill.report.wording import METRICS, network
+from medistill.runs.comparing.entrants import entries
+from medistill.runs.comparing.grid import Block, Grid
+
+NAMED = ("data", "teachers", "students")
+CELLS = "cells"
+
+
+def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
+    """The recipe with its comparison overridden by what was said on the command line.
+
+    Args:
+        recipe: Its block says what no flag does.
+        flags: By key of the block; None is not said. `data`, `teachers` and `students` list names
+            of the block, `name=value`, or values alone; `methods` may name variants as well.
+    """
+    asked = recipe.compare or Compare()
+    said = {key: value for key, value in flags.items() if value is not None}
+    for key in NAMED:
+        if key in said:
+            known = getattr(asked, key)
+            said[key] = dict(_chosen(text, known) for text in said[key])
+    if "methods" in said:
+        said |= _competing(asked, tuple(said["methods"]))
+    return recipe.model_copy(update={"compare": asked.model_copy(update=said)})
+
+
+def grid_of(recipe: Recipe, folder: Path) -> Grid:
+    """The grid that a recipe asks for, before anything is known of what can run.
+
+    Args:
+        recipe: With its `compare:` block; what that leaves out is the recipe's own.
+        folder: Of the comparison.
+
+    Raises:
+        UserError: The block names something that nobody knows.
+    """
+    asked = recipe.compare or Compare()
+    _refuse_unknown_metric(asked.metric)
+    base: Document = yaml.safe_load(dump(recipe))
+    sets = {name: _root(value) for name, value in asked.data.items()} or base["data"]["roots"]
+    teachers = _sections(asked.teachers, base["teacher"])
+    students = _sections(asked.students, base["student"])
+    return Grid(
+        base=base,
+        sets=sets,
+        teachers=teachers,
+        students=students,
+        blocks=tuple(
+            Block(data, teacher, name, start, fraction)
+            for fraction in asked.fractions or (recipe.data.fraction,)
+            for data in sets
+            for name, student in students.items()
+            for start in asked.starts or (student.get("start"),)
+            for teacher in teachers or (None,)
+        ),
+        entries=entries(recipe, asked),
+        seeds=tuple(dict.fromkeys(asked.seeds)),
+        cells=folder / CELLS,
+    )
+
+
+def _refuse_unknown_metric(metric: str) -> None:
+    # Of a single class, or at a threshold that each run fits for itself, means say little.
+    known = [key for key in METRICS if not key.startswith(("sensitivity", "specificity"))]
+    if metric not in known:
+        close = get_close_matches(metric, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"compare.metric {metric!r} is unknown.{hint} Known: {', '.join(known)}.")
+
+
+def _chosen(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
+    """A part of a flag: a name in the block, `name=value`, or a value alone."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        return (text, known[text]) if text in known else (network(text.rstrip("/")), text)
+    # Another place for a set that the block describes: its layout and patients stay.
+    described = known.get(name)
+    return name, {**described, "root": value} if isinstance(described, Mapping) else value
+
+
+def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
+    """The methods and variants that a flag names, with what the variants come after."""
+    if names == ("all",):
+        return {"methods": "all"}
+    kept, waiting = set(), [name for name in names if name in asked.variants]
+    while waiting:
+        name = waiting.pop()
+        kept.add(name)
+        before = asked.variants[name].get("after")
+        waiting += [before] if before in asked.variants and before not in kept else []
+    stages = [said.get("after") for name, said in asked.variants.items() if name in kept]
+    methods = [name for name in (*stages, *names) if name and name not in asked.variants]
+    return {
+        "methods": tuple(dict.fromkeys(methods)),
+        "variants": {name: said for name, said in asked.variants.items() if name in kept},
+    }
+
+
+def _sections(given: Mapping[str, Any], own: Document | None) -> dict[str, Document]:
+    """Sections by name; the recipe's own where the block names none."""
+    if not given:
+        return {} if own is None else {network(own["name"]): own}
+    return {name: {"name": v} if isinstance(v, str) else dict(v) for name, v in given.items()}
+
+
+def _root(value: Any) -> Document:
+    return {"root": str(value)} if isinstance(value, str | Path) else dict(value)

@@ -1,0 +1,161 @@
+"""What competes: methods of the catalogue, and the variants that a recipe describes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from medistill import catalog
+from medistill.assemble import METHODS, method_class, method_name, method_settings
+from medistill.documents import with_overrides
+from medistill.errors import UserError
+from medistill.methods.base import Method
+from medistill.recipe import Compare, Recipe, dump, validate
+from medistill.report.wording import spoken
+from medistill.runs.comparing.grid import ITSELF, Entry, around, override
+
+REFERENCE = "student_alone"  # what any distillation has to beat: it always competes
+
+Variant = Mapping[str, Any]
+
+
+def entries(recipe: Recipe, asked: Compare) -> dict[str, Entry]:
+    """The student alone, the methods, then each variant after what it builds on.
+
+    Raises:
+        UserError: A name or a setting is unknown.
+    """
+    names = _all(recipe, asked) if asked.methods == "all" else map(file_of, asked.methods)
+    found = {name: _method(recipe, name, asked.tune) for name in [REFERENCE, *names]}
+    waiting = dict(asked.variants)
+    if taken := next((name for name in waiting if name in found), None):
+        raise UserError(f"compare.variants.{taken} is called like a method; rename it.")
+    while waiting:
+        ready = [name for name, said in waiting.items() if _after(said) in (None, *found)]
+        if not ready:
+            name, said = next(iter(waiting.items()))
+            raise UserError(
+                f"compare.variants.{name}.after = {said['after']!r} is neither a method here nor "
+                f"a variant. Known: {', '.join([*found, *asked.variants])}."
+            )
+        for name in ready:
+            found[name] = _variant(recipe, name, waiting.pop(name), found, asked.tune)
+    return found
+
+
+def file_of(name: str) -> str:
+    """Name of a method's file, for any of its names."""
+    try:
+        return _named(_find(name))
+    except LookupError as error:
+        raise UserError(str(error)) from None
+
+
+def label(method: type[Method]) -> str:
+    """As tables call it: by three letters that people use, else in words."""
+    shortest = min([*method.aliases, _named(method)], key=len)
+    return shortest.upper() if len(shortest) <= 3 else spoken(_named(method))
+
+
+def distils(method: type[Method]) -> bool:
+    """Whether by this method a teacher teaches a student one task."""
+    wanted = set(catalog.collaborators(method))
+    return {"student", "teacher"} <= wanted and ("tasks" not in wanted or method.one_task)
+
+
+def _all(recipe: Recipe, asked: Compare) -> list[str]:
+    """Every method by which this teacher can teach this student; the recipe's own comes last."""
+    own = method_name(recipe)
+    taught = recipe.teacher is not None or bool(asked.teachers)
+    names = catalog.available(METHODS) if taught else []
+    return [*(name for name in names if name != own and distils(_find(name))), own]
+
+
+def _tunable(method: type[Method]) -> str | None:
+    by_custom = "imitation" if "imitation" in catalog.settings(method) else None
+    return method.tunable or by_custom
+
+
+def _method(recipe: Recipe, name: str, tune: int) -> Entry:
+    # The recipe's own method competes with the settings that the recipe gives it.
+    section = recipe.method if method_name(recipe) == name else {"name": name}
+    overrides = [override("method", section)]
+    changed = _changed(recipe, overrides, name)
+    return _entry(recipe, changed, tune, name=name, label=label(_find(name)), overrides=overrides)
+
+
+def _variant(
+    recipe: Recipe, name: str, said: Variant, known: Mapping[str, Entry], tune: int
+) -> Entry:
+    overrides = [override(key, value) for key, value in said.items() if key != "after"]
+    changed = _changed(recipe, overrides, name)
+    after = _after(said)
+    found = _entry(recipe, changed, tune, name=name, label=name, overrides=overrides, after=after)
+    if after is None:
+        return found
+    return Entry(**{**vars(found), "asks_teacher": known[after].asks_teacher})
+
+
+def _entry(
+    recipe: Recipe,
+    changed: Recipe,
+    tune: int,
+    *,
+    name: str,
+    label: str,
+    overrides: Sequence[str],
+    after: str | None = None,
+) -> Entry:
+    method = method_class(changed)
+    wanted = catalog.collaborators(method)
+    itself = changed.student.name == ITSELF
+    return Entry(
+        name=name,
+        label=label,
+        method=_named(method),
+        overrides=tuple(overrides),
+        after=after,
+        asks_teacher=itself or "teacher" in wanted,
+        makes_student="student" in wanted and changed.student.name == recipe.student.name,
+        tunable=_tunable(method),
+        weights=_weights(changed, tune),
+    )
+
+
+def _weights(recipe: Recipe, tune: int) -> tuple[float, ...]:
+    """What is tried for a method's own weight; a term that is switched off stays off."""
+    path = _tunable(method_class(recipe))
+    if path is None or tune < 2:
+        return ()
+    value: Any = method_settings(recipe)
+    for key in path.split("."):
+        value = value[key] if isinstance(value, Mapping) else getattr(value, key)
+    return around(float(value), tune) if value else ()
+
+
+def _changed(recipe: Recipe, overrides: Sequence[str], name: str) -> Recipe:
+    """The recipe of an entry; what is wrong with it is told with its name."""
+    try:
+        changed = validate(with_overrides(yaml.safe_load(dump(recipe)), list(overrides)))
+        method_settings(changed)
+    except UserError as error:
+        raise UserError(f"compare, {name}: {error}") from None
+    return changed
+
+
+def _after(said: Variant) -> str | None:
+    after: str | None = said.get("after")
+    return file_of(after) if after in _names() and after is not None else after
+
+
+def _names() -> set[str]:
+    methods = [_find(name) for name in catalog.available(METHODS)]
+    return {name for method in methods for name in (_named(method), *method.aliases)}
+
+
+def _find(name: str) -> type[Method]:
+    return catalog.find(METHODS, name, Method)  # type: ignore[type-abstract]
+
+
+def _named(method: type[Method]) -> str:
+    return method.__module__.rpartition(".")[2]

@@ -1,0 +1,78 @@
+"""The files of a comparison: every number, the tables, and the page."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from medistill.report.rivals.account import Account
+from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.costs import cost_table, training_table
+from medistill.report.rivals.latex import as_markdown, latex
+from medistill.report.rivals.page import page
+from medistill.report.rivals.tables import (
+    ablation_table,
+    methods_table,
+    size_table,
+    teacher_table,
+    tuned_table,
+    tuning_table,
+)
+from medistill.results import RunFolder, read_json, read_metrics, replacing, write_json, write_text
+from medistill.runs.comparing.grid import Cell, Grid
+
+COLUMNS = ("data", "teacher", "student", "start", "fraction", "entry", "method", "seed", "weight",
+           "run", "split", "metric", "value", "low", "high")  # fmt: skip
+TABLES = {
+    "methods": methods_table, "tuned": tuned_table, "ablation": ablation_table,
+    "sizes": size_table, "teachers": teacher_table, "costs": cost_table,
+    "training": training_table, "tuning": tuning_table,
+}  # fmt: skip
+Line = dict[str, Any]
+
+
+def write_account(folder: Path, account: Account, budget: Budget) -> Path:
+    """Write `comparison.json`, `.md`, `.tex` and `.html`; the page is returned."""
+    write_json(folder / "comparison.json", asdict(account))
+    made = {name: table for name, make in TABLES.items() if (table := make(account))}
+    write_text(folder / "comparison.md", as_markdown(made))
+    write_text(folder / "comparison.tex", latex(made))
+    write_text(folder / "comparison.html", page(account, budget))
+    return folder / "comparison.html"
+
+
+def write_csv(folder: Path, grid: Grid, cells: list[Cell]) -> None:
+    """Write `comparison.csv`: a row for each finished run and metric, what it cost among them."""
+    path = folder / "comparison.csv"
+    with replacing(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        for cell in cells:
+            run, known = RunFolder(grid.cells / cell.name), _described(grid, cell)
+            writer.writerows({**known, **line} for line in _measured(run, cell.block.data))
+
+
+def _described(grid: Grid, cell: Cell) -> Line:
+    block = cell.block
+    return {
+        "data": block.data, "teacher": block.teacher, "student": block.student,
+        "start": block.start, "fraction": block.fraction, "entry": cell.entry,
+        "method": grid.entries[cell.entry].method, "seed": cell.seed, "weight": cell.weight,
+        "run": cell.name,
+    }  # fmt: skip
+
+
+def _measured(run: RunFolder, task: str) -> Iterator[Line]:
+    for split, tasks in read_metrics(run.metrics).items():
+        for name, estimate in tasks.get(task, {}).items():
+            yield {"split": split, "metric": name, **estimate}
+    cost = read_json(run.cost).get("student") or {} if run.cost.exists() else {}
+    expense = read_json(run.expense) if run.expense.exists() else {}
+    taken = {name: expense.get(name) for name in ("step_seconds", "peak_bytes")}
+    for name, value in {**cost, **taken, **_seconds(run)}.items():
+        yield {"split": "", "metric": name, "value": value}
+
+
+def _seconds(run: RunFolder) -> Line:
+    return {"seconds": read_json(run.environment).get("seconds")}

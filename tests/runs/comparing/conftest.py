@@ -1,0 +1,42 @@
+"""Comparisons of tiny runs: two ways of making a student, two seeds, one epoch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medistill.recipe import Recipe, read_recipe
+from medistill.runs.compare import compare
+from medistill.runs.console import Console
+from tests.attempts import Here
+from tests.trained import Phantoms, quick_finish, refuse_network, write_recipe
+
+BLOCK = {"methods": ["rd"], "seeds": [0, 1]}
+
+
+def asked(folder: Path, phantoms: Phantoms, **changes: Any) -> Recipe:
+    """The tiny recipe with a block of its own."""
+    return read_recipe(recipe_file(folder, phantoms, **changes))
+
+
+def recipe_file(folder: Path, phantoms: Phantoms, **changes: Any) -> Path:
+    training = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "threads": 1}
+    file = folder / "recipe.yaml"
+    return write_recipe(file, phantoms, training=training, compare={**BLOCK, **changes})
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory, phantoms: Phantoms) -> Iterator[Path]:
+    """The folder of a finished comparison, of which one set was not there."""
+    folder = tmp_path_factory.mktemp("compared")
+    data = {
+        "breast": {"root": str(phantoms.breast)},
+        "busi": {"root": str(folder / "nowhere"), "where": "Its authors give it out."},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_network(patch)
+        quick_finish(patch)
+        recipe = asked(folder, phantoms, data=data)
+        compare(recipe, folder / "out", max_ms=5, console=Console(quiet=True), begin=Here())
+    yield folder / "out"

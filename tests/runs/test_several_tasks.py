@@ -1,0 +1,87 @@
+"""Runs of methods of several tasks, from roots to judged and exported networks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medistill.models.deployed import load_deployed
+from medistill.models.networks import Student
+from medistill.recipe import Recipe, read_recipe
+from medistill.results import RunFolder, read_json, read_jsonl, read_metrics
+from medistill.runs.export import export
+from medistill.runs.train import train
+from tests.trained import Phantoms, write_recipe
+
+TASKS = ["brain_mr", "chest_xray", "breast"]
+
+
+@pytest.fixture(scope="module")
+def recipe_of(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A recipe for three roots."""
+
+    def made(name: str, **settings: Any) -> Recipe:
+        roots = {
+            "brain_mr": {"root": str(phantoms.brain)},
+            "chest_xray": {"root": str(phantoms.chest)},
+            "breast": {"root": str(phantoms.breast)},
+        }
+        path = tmp_path_factory.mktemp("recipes") / "recipe.yaml"
+        write_recipe(
+            path,
+            phantoms,
+            data={
+                "roots": roots, "size": 32, "views": 2, "store": str(phantoms.store),
+                "task_sampling": "balanced",
+            },
+            method={"name": name, **settings},
+            training={"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "threads": 1},
+        )  # fmt: skip
+        return read_recipe(path)
+
+    return made
+
+
+def check_whole(run: RunFolder) -> None:
+    """Every task is validated in each epoch, judged, and deployed as a plain network."""
+    log = read_jsonl(run.log)
+    assert [set(record["validation"]) for record in log] == [set(TASKS)] * 2
+    metrics = read_metrics(run.metrics)
+    assert set(metrics["test"]) == set(metrics["validation"]) == set(TASKS)
+    assert run.tasks() == sorted(TASKS)
+    assert run.finished
+
+
+def test_multi_task_deploys_heads_on_one_encoder_and_prints_the_mean(
+    recipe_of: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(recipe_of("mtl"), tmp_path / "run")
+    check_whole(run)
+    networks = {task: load_deployed(run.deployed(task).path) for task in TASKS}
+    assert all(config["shared_encoder"] for _, config in networks.values())
+    first, other = (networks[task][0].encoder.state_dict() for task in TASKS[:2])
+    assert all(torch.equal(first[name], other[name]) for name in first)
+    said = capsys.readouterr().out
+    assert "mean of 3 tasks: accuracy" in said
+    assert "mean of 3 tasks" in run.report.read_text(encoding="utf-8")
+
+
+def test_gradient_surgery_logs_the_loss_of_each_task(recipe_of: Any, tmp_path: Path) -> None:
+    run = train(recipe_of("mgda"), tmp_path / "run")
+    check_whole(run)
+    assert [set(record["losses"]) for record in read_jsonl(run.log)] == [set(TASKS)] * 2
+
+
+def test_a_factorized_pair_is_exported_and_rebuilt(recipe_of: Any, tmp_path: Path) -> None:
+    recipe = recipe_of("knowledge_factorization", task_network="timm/test_resnet")
+    run = train(recipe, tmp_path / "run")
+    check_whole(run)
+    export(run.path, task="breast")
+    assert read_json(run.parity)["breast"]["largest"] < 1e-4
+    network, config = load_deployed(run.deployed("breast").path)
+    assert isinstance(network, Student)
+    assert config["backbone"]["name"] == "pair/timm/test_efficientnet+timm/test_resnet"
+    assert not config["shared_encoder"]
+    counted = sum(parameter.numel() for parameter in network.parameters())
+    assert read_json(run.cost)["student"]["parameters"] == counted
