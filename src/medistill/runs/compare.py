@@ -12,7 +12,7 @@ from medistill.report.rivals.conclusions import overall
 from medistill.report.wording import METRICS, counted, inside
 from medistill.results import RunFolder, read_json, write_text
 from medistill.runs.comparing.asking import grid_of
-from medistill.runs.comparing.grid import Cell, Grid
+from medistill.runs.comparing.grid import Cell, Entry, Grid
 from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.running import Begin, Runs
 from medistill.runs.comparing.screening import Absent, screen
@@ -92,6 +92,7 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         rankings=verdicts.rankings,
         labels={name: entry.label for name, entry in grid.entries.items()},
         own=_own(recipe, grid),
+        variants={e.label: _changes(e) for e in grid.entries.values() if e.varies},
         absent=tuple((one.what, one.why) for one in absent),
         failed=tuple((one.cell, one.why) for one in runs.failed),
         machine=measured["machine"] + (f", {runs.jobs} runs at once" if runs.jobs > 1 else ""),
@@ -113,6 +114,12 @@ def _own(recipe: Recipe, grid: Grid) -> str:
     """The recipe's own method; where it does not compete, the last that does."""
     own = method_name(recipe)
     return own if own in grid.entries else list(grid.entries)[-1]
+
+
+def _changes(entry: Entry) -> str:
+    """What a variant says, in a line."""
+    after = [f"after {entry.after}"] if entry.after else []
+    return "; ".join([*after, *entry.overrides])
 
 
 def _shared(recipe: Recipe) -> dict[str, str]:

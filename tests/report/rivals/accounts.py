@@ -77,7 +77,8 @@ def account(*standings: Standing, **changes: Any) -> Account:
         "name": "table3", "metric": "accuracy", "seeds": (0, 1, 2), "tune": 1,
         "settings": {"training": "25 epochs, batch 32"},
         "standings": standings or (standing(),), "rankings": {}, "labels": LABELS,
-        "own": "reprogramming_distillation", "absent": (), "failed": (),
+        "own": "reprogramming_distillation",
+        "variants": {"rd-without-cka": "method.weights.geometry=0"}, "absent": (), "failed": (),
         "machine": "Some Processor 3000", "peak_of": "the process", "recipe": "data: {}\n",
     }  # fmt: skip
     return Account(**{**facts, **changes})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,15 @@ def page_of(found: Account, budget: Budget = NO_BOUND) -> Reader:
     return read(page(found, budget))
 
 
+@cache
+def drawn(make: Callable[[], Account]) -> str:
+    """A page with a budget, drawn once: its figures take most of a test's time."""
+    return page(make(), Budget(10.0, 5.0))
+
+
 @pytest.mark.parametrize("make", KINDS)
 def test_every_page_is_well_formed_and_needs_nothing_beside_it(make: Callable[[], Account]) -> None:
-    text = page(make(), Budget(10.0, 5.0))
+    text = drawn(make)
     found = read(text)
     assert not found.unbalanced
     assert not found.open
@@ -86,7 +93,7 @@ class TestConclusions:
 
 class TestSections:
     def test_of_many_blocks_are_folded_and_ranked(self) -> None:
-        found = page_of(six_blocks())
+        found = read(drawn(six_blocks))
         assert "Average ranks over 6 blocks, from scratch" in found.text
         assert "Not run in every block: lora+kd." in found.text
         assert any("RD 1.20" in str(svg["aria-label"]) for svg in found.all("svg"))
@@ -96,11 +103,11 @@ class TestSections:
         assert "With fewer than 5 blocks no ranks are told apart." in found.text
 
     def test_of_one_block_say_nothing_about_several(self) -> None:
-        assert "Across blocks" not in page_of(account()).text
+        assert "Across blocks" not in read(drawn(account)).text
 
     def test_of_sizes_stand_where_there_are_several(self) -> None:
-        assert "Few images, many images" in page_of(three_sizes()).text
-        assert "Few images, many images" not in page_of(account()).text
+        assert "Few images, many images" in read(drawn(three_sizes)).text
+        assert "Few images, many images" not in read(drawn(account)).text
 
     def test_of_what_is_missing_stand_at_the_top(self) -> None:
         found = page_of(

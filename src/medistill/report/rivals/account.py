@@ -172,6 +172,7 @@ class Account:
         rankings: By start, over the whole training sets.
         labels: Of each entry, in the order of the tables.
         own: The entry of the recipe's own method.
+        variants: What each variant changes in the recipe, by label.
         absent: What was left out, and why.
         failed: Runs that failed, and why.
         machine: What step times and latencies were measured on.
@@ -188,6 +189,7 @@ class Account:
     rankings: Mapping[str, Ranking]
     labels: Mapping[str, str]
     own: str
+    variants: Mapping[str, str]
     absent: tuple[tuple[str, str], ...]
     failed: tuple[tuple[str, str], ...]
     machine: str

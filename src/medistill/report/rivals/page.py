@@ -102,11 +102,14 @@ def _across(account: Account) -> list[Html]:
 
 
 def _record(account: Account) -> list[Html]:
+    """What each variant changed, which may be more than its name says; the recipe; the runs."""
+    variants = Table(["", "changes"], list(account.variants.items()))
     rows = [
         [name, run]
         for name, run in ((row.label, run) for _, row in account.rows() for run in row.runs)
     ]
     return [
+        *([folded("Variants", variants.html("facts"))] if account.variants else []),
         folded("Recipe", element("pre", account.recipe.strip(), tabindex=0)),
         folded("Runs", Table(["", "folder, below cells/"], rows).html("facts")),
     ]
