@@ -9,6 +9,7 @@ import torch
 from medistill import assemble
 from medistill.data.loading import Views
 from medistill.errors import UserError
+from medistill.models.deployed import load_deployed, save_deployed
 from medistill.models.networks import Encoder
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, TeacherSource, validate
@@ -140,6 +141,20 @@ def test_a_run_is_teacher_student_or_start(finished: Finished) -> None:
         assert student.head.out_features == 4
         for key, tensor in student.encoder.state_dict().items():
             assert torch.equal(tensor, foundation.encoder.state_dict()[key]), key
+
+
+def test_a_run_of_one_network_judges_by_itself_and_one_of_several_does_not(
+    finished: Finished, tmp_path: Path
+) -> None:
+    foundation = assemble.build_foundation(TeacherSource(name=f"run:{finished.path}"), size=32)
+    network, config = load_deployed(finished.path / "deployed" / "breast")
+    assert foundation.head is not None
+    assert torch.equal(foundation.head.weight, network.head.weight)
+    assert foundation.classes == tuple(config["classes"])
+    for task in ("brain", "chest"):
+        save_deployed(network, tmp_path / "deployed" / task, {**config, "shared_encoder": True})
+    several = assemble.build_foundation(TeacherSource(name=f"run:{tmp_path}"), size=32)
+    assert (several.head, several.classes) == (None, ())
 
 
 @pytest.mark.parametrize("key", ["weights", "options", "mean", "std", "size"])

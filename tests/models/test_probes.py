@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medistill.errors import UserError
 from medistill.models.probes import Probe, fit_probe
@@ -110,3 +110,15 @@ def test_it_survives_its_file(tmp_path: Path) -> None:
 def test_what_cannot_be_fitted_is_refused_in_one_line(rows, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=message):
         fit_probe(*rows(*problem()), *problem(60), 3)
+
+
+def test_a_head_that_a_network_came_with_is_a_probe_that_nobody_fitted() -> None:
+    head = nn.Linear(2, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+        head.bias.copy_(torch.tensor([0.0, 1.0]))
+    features, targets = torch.tensor([[3.0, 0.0], [0.0, 3.0], [0.5, 0.0]]), torch.tensor([0, 1, 0])
+    probe = Probe.of(head, features, targets)
+    assert torch.equal(probe.logits(features), head(features))
+    assert (probe.classes, probe.strength) == (2, 0.0)
+    assert probe.accuracy == pytest.approx(2 / 3)  # 0.5 < 0 + 1: the third is taken for class 1
