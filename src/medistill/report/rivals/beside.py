@@ -1,5 +1,7 @@
 """All that competed in one block side by side, and their ranks over all blocks."""
 
+from collections.abc import Sequence
+
 from medistill.report.markup import Html, element, figure, number, together
 from medistill.report.rivals import figures
 from medistill.report.rivals.account import Account, Against, Ranking, Row, Spread, Standing
@@ -12,7 +14,6 @@ from medistill.report.wording import (
     listed,
     metric,
     probability_of_chance,
-    value_of,
 )
 from medistill.results import Estimate
 
@@ -48,10 +49,12 @@ def ranking(found: Ranking, start: str, account: Account) -> Html:
 def _table(account: Account, one: Standing) -> Table:
     others = [key for key in OTHERS if key != account.metric]
     best = one.students[0] if one.students else None
+    # Where the student alone leads, the two rivals are one.
+    alone = best is not None and best.entry == REFERENCE
     head = [
         "",
         metric(account.metric).words,
-        f"against {best.label}" if best else "against the best",
+        *([] if alone or best is None else [f"against {best.label}"]),
         "against the student alone",
         *(metric(key).words for key in others),
     ]
@@ -59,21 +62,21 @@ def _table(account: Account, one: Standing) -> Table:
         [
             _named(row),
             _mean(account.metric, row.metrics.get(account.metric)),
-            _against(account.metric, row.best, itself=row is best),
-            _against(account.metric, row.alone, itself=row.entry == REFERENCE),
+            *([] if alone or best is None else [_against(account.metric, row.best)]),
+            _against(account.metric, row.alone),
             *(number(told(key, row.metrics.get(key))) for key in others),
         ]
         for row in one.rows
     ]
-    return Table(head, [*rows, *_probe(account, one, others)])
+    return Table(head, [*rows, *_probe(account, one, others, len(head))])
 
 
-def _probe(account: Account, one: Standing, others: list[str]) -> list[list[str]]:
+def _probe(account: Account, one: Standing, others: Sequence[str], columns: int) -> list[list[str]]:
     if account.metric not in one.probe:
         return []
-    values = (value_of(k, one.probe[k].mean) if k in one.probe else UNDEFINED for k in others)
     mean = _mean(account.metric, one.probe[account.metric])
-    return [["teacher (probe)", mean, UNDEFINED, UNDEFINED, *map(number, values)]]
+    blank = [UNDEFINED] * (columns - 2 - len(others))
+    return [["teacher (probe)", mean, *blank, *(told(key, one.probe.get(key)) for key in others)]]
 
 
 def _named(row: Row) -> str:
@@ -90,8 +93,8 @@ def _mean(name: str, found: Spread | None) -> Html:
     return together([value, *([element("small", interval)] if interval else [])], " ")
 
 
-def _against(name: str, against: Against | None, *, itself: bool) -> Html:
-    if itself or against is None:
+def _against(name: str, against: Against | None) -> Html:
+    if against is None:
         return number(UNDEFINED)
     said = f"{verdict(name, against)}, p {chance(against)}"
     return together([number(difference(name, against)), element("small", said)], " ")

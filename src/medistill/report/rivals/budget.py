@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 
 from medistill.report.rivals.account import Account, Row, Standing
 from medistill.report.rivals.figures import Point
-from medistill.report.rivals.tables import student_of
 from medistill.report.wording import Number, metric
 
-PROBE = "foundation model"
 MEGABYTE = 1e6
 
 
@@ -78,11 +76,11 @@ def _points(account: Account, data: str, cost: str, scale: float) -> Iterator[Po
             price, found = row.cost.get(cost), row.metrics.get(account.metric)
             if price is not None and found is not None:
                 series = students.index(one.student) if row.student else len(students)
-                name = f"{student_of(one)}, {row.label}" if row.student else row.label
+                name = f"{row.label}, {one.student}" if row.student and students[1:] else row.label
                 yield Point(name, price / scale, found.mean, series, False)
         price, probe = one.teacher_cost.get(cost), one.probe.get(account.metric)
         if price is not None and probe is not None:
-            yield Point(f"{one.teacher}, probe", price / scale, probe.mean, len(students), False)
+            yield Point(f"probe of {one.teacher}", price / scale, probe.mean, len(students), False)
 
 
 def _beats(one: Point, other: Point, lower: bool) -> bool:

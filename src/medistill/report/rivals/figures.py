@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+LONGEST = 32  # letters beside a point
+
+
 @dataclass(frozen=True)
 class Point:
     """A network in the plane of cost and quality.
@@ -150,7 +153,7 @@ def plane(points: Sequence[Point], name: str, cost: str, unit: str) -> Html:
             )  # fmt: skip
         for point in front:
             axes.annotate(
-                short(point.name), (point.cost, scale * point.value), xytext=(5, 5),
+                point.name[:LONGEST], (point.cost, scale * point.value), xytext=(5, 5),
                 textcoords="offset points", fontsize=7.5,
             )  # fmt: skip
         axes.set(xscale="log", xlabel=f"{cost} ({unit})", ylabel=_axis(name))

@@ -6,7 +6,7 @@ from medistill.report.rivals.account import Account, Spread, Standing
 from medistill.report.rivals.budget import MEGABYTE, Budget, best_within, points
 from medistill.report.rivals.costs import cost_table
 from medistill.report.rivals.tables import drawn, found, labels_of, size_table, student_of, told
-from medistill.report.wording import amount, metric
+from medistill.report.wording import amount, inside, metric
 
 AXES = (("latency_ms_p50", "latency an image", "ms", 1.0), ("bytes", "weights", "MB", MEGABYTE))
 
@@ -45,11 +45,12 @@ def within(account: Account, budget: Budget) -> list[Html]:
         if choice is not None:
             one, row = choice
             size, latency = (row.cost.get(key) for key in ("bytes", "latency_ms_p50"))
-            reached = told(account.metric, row.metrics.get(account.metric))
+            unit = " %" if metric(account.metric).percent else ""
+            reached = f"{told(account.metric, row.metrics.get(account.metric))}{unit}"
             said = (
                 f": {student_of(one) if row.student else one.teacher} by {row.label}, "
                 f"{amount(size, 'B')}, {amount(latency, 'ms')}; chosen on validation, on test "
-                f"{metric(account.metric).words.lower()} {reached}."
+                f"{inside(account.metric)} {reached}."
             )
         items.append(element("li", element("strong", data), said))
     return [element("p", f"The best within {budget}:"), element("ul", *items)]

@@ -170,8 +170,9 @@ def _measured(
     account: Account, head: Sequence[str], rows: Sequence[Sequence[str]], what: str
 ) -> Table | None:
     unit = " in %" if metric(account.metric).percent else ""
-    seeds = counted(len(account.seeds), "seed")
-    caption = f"{what}. {metric(account.metric).words}{unit} on test, mean ± deviation of {seeds}."
+    spread = "mean ± deviation of " if len(account.seeds) > 1 else ""
+    seeds = f"{spread}{counted(len(account.seeds), 'seed')}"
+    caption = f"{what}. {metric(account.metric).words}{unit} on test, {seeds}."
     return Table(head, rows, caption) if rows else None
 
 
