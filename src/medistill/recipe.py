@@ -29,12 +29,13 @@ class Section(BaseModel):
 
 
 class Root(Section):
-    """One folder of images: one task."""
+    """One folder of images, or of volumes: one task."""
 
     root: Path
     layout: str = "auto"
     task: str | None = None  # the rows of a manifest that has a `task` column
     patient_pattern: str | None = None
+    region: str | None = None  # of the body; its own name by default
 
 
 class Splitting(Section):

@@ -1,7 +1,7 @@
 """From a folder on disk to a data set that is ready to be batched."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,13 @@ class Opened:
     def digests(self) -> list[str]:
         """Digest of each row's pixels: how a run names an image."""
         return [entry.digest for entry in self.entries]
+
+    def within(self, region: str | None) -> "Opened":
+        """The same with a region of the body, where one is known."""
+        if region is None:
+            return self
+        task = replace(self.dataset.task, region=region)
+        return replace(self, dataset=replace(self.dataset, task=task))
 
     def save_splits(self, path: Path) -> None:
         """Write which images stand in which split, for a resume and for whoever comes after."""

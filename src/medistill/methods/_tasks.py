@@ -1,7 +1,7 @@
 """What methods of several tasks share: heads, losses told apart by task, and a batch's parts."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -87,8 +87,7 @@ def labelled(batch: Batch, count: int) -> list[bool]:
 
 def share_of(batch: Batch, place: int) -> Batch:
     """The samples of a task as a batch of one task."""
-    rows = rows_of(batch, place)
-    own = replace(batch, **{f.name: getattr(batch, f.name)[rows] for f in fields(batch)})
+    own = batch.at(rows_of(batch, place))
     return replace(own, tasks=torch.zeros_like(own.tasks))
 
 

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -348,8 +348,7 @@ def _disk_full_explained(folder: Path) -> Iterator[None]:
 
 
 def _chosen(batch: Batch, rows: Tensor) -> Batch:
-    rows = rows.to(batch.images.device)
-    return replace(batch, **{f.name: getattr(batch, f.name)[rows] for f in fields(batch)})
+    return batch.at(rows.to(batch.images.device))
 
 
 def _read_statement(folder: Path) -> dict[str, Any] | None:

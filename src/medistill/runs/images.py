@@ -39,7 +39,7 @@ def open_images(recipe: Recipe, run: RunFolder | None, console: Console) -> tupl
                 saved_splits=saved,
                 on_progress=on_progress,
             )
-        opened.append(one)
+        opened.append(one.within(recipe.data.roots[name].region))
     return tuple(opened)
 
 
