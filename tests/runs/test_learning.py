@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from medistill.results import RunFolder, read_jsonl
-from medistill.runs.learning import Progress
+from medistill.runs.learning import Progress, standing
+from medistill.runs.validating import LAST, Verdict
 from tests.trained import Finished, Phantoms, write_recipe
 
 OFFLINE = """\
@@ -76,3 +77,11 @@ def test_a_sum_over_an_epoch_begins_anew() -> None:
     assert progress.means() == {"student": 1.5}
     progress.add({"student": 4.0})
     assert progress.means() == {"student": 4.0}
+
+
+def test_an_epoch_that_is_not_chosen_is_told_by_its_accuracy_alone() -> None:
+    found = Verdict({"a": {"accuracy": 0.5}, "b": {"accuracy": 0.75}}, merit=0.9)
+    assert standing(LAST, found, Progress(best=0.9, best_epoch=3)) == "accuracy 0.625"
+    assert standing("auroc", found, Progress(best=0.9, best_epoch=3)) == (
+        "auroc 0.900 (best 0.900 in epoch 3)"
+    )

@@ -13,6 +13,7 @@ from medistill.data.order import Order
 from medistill.results import append_jsonl, read_jsonl, write_json, write_jsonl
 from medistill.runs.expense import Meter
 from medistill.runs.preparing import Job
+from medistill.runs.validating import LAST, Verdict
 from medistill.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medistill.training.distributed import broadcast_object, main_process, rank, world
 from medistill.training.fit import Step, fit
@@ -158,8 +159,7 @@ class Learning:
             if record["best"]:
                 progress.best, progress.best_epoch = found.merit, epoch
                 self._save(step, progress, best=True)
-            note += f", {self.criterion} {_told(found.merit)} (best {_told(progress.best)}"
-            note += f" in epoch {progress.best_epoch})"
+            note += f", {standing(self.criterion, found, progress)}"
         if main_process():
             append_jsonl(self.run.log, record)
         advance(epoch, note)
@@ -190,6 +190,16 @@ class Learning:
             return
         done = checkpoint.step // checkpoint.steps_per_epoch if checkpoint else 0
         write_jsonl(self.run.log, [r for r in read_jsonl(self.run.log) if r["epoch"] <= done])
+
+
+def standing(criterion: str, found: Verdict, progress: Progress) -> str:
+    """How good the epoch is, and which was the best; where none is chosen, the epoch alone."""
+    if criterion == LAST:
+        rights = [shown["accuracy"] for shown in found.shown.values()]
+        known = [right for right in rights if right is not None]
+        return f"accuracy {_told(sum(known) / len(known) if known else None)}"
+    best = f"best {_told(progress.best)} in epoch {progress.best_epoch}"
+    return f"{criterion} {_told(found.merit)} ({best})"
 
 
 def _told(merit: float | None) -> str:
