@@ -10,7 +10,7 @@ import pytest
 import medistill
 
 ROOT = Path(medistill.__file__).parent
-LEAVES = {"types", "catalog", "errors", "results", "resampling", "documents"}
+LEAVES = {"types", "catalog", "errors", "results", "case_results", "resampling", "documents"}
 PARTS = LEAVES | {
     "data", "losses", "models", "methods", "training", "evaluation", "analysis", "export",
     "report", "recipe", "assemble", "runs",
@@ -28,9 +28,10 @@ MAY_IMPORT = {
     "methods": NOUNS | {"losses", "models"},
     "analysis": NOUNS | {"losses", "models"},
     "training": NOUNS | {"results", "methods"},
-    "evaluation": NOUNS | {"results", "data"},
+    "case_results": {"results"},
+    "evaluation": NOUNS | {"results", "case_results", "data"},
     "export": NOUNS | {"results", "data"},  # of data the formats alone: one way to read an image
-    "report": {"errors", "results"},
+    "report": {"errors", "results", "case_results"},
     "documents": {"errors"},
     "recipe": {"catalog", "errors", "documents"},
     "assemble": PARTS - {"runs", "report", "export", "evaluation", "analysis"},

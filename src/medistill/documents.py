@@ -10,7 +10,7 @@ import yaml
 from medistill.errors import UserError
 
 Document = dict[str, Any]
-ROOT_KEYS = ("layout", "task", "patient_pattern", "region")
+ROOT_KEYS = ("layout", "task", "patient_pattern", "region", "modality")
 _METHOD = ("method", "method.name")
 _REPLACING = (*_METHOD, "data.root")
 

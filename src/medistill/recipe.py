@@ -19,6 +19,8 @@ from medistill.documents import Document, named_roots, parse_yaml, with_override
 from medistill.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Spacing = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(ge=1)]
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of models, and of dataclasses
 
 
@@ -36,6 +38,7 @@ class Root(Section):
     task: str | None = None  # the rows of a manifest that has a `task` column
     patient_pattern: str | None = None
     region: str | None = None  # of the body; its own name by default
+    modality: Literal["ct", "mr"] | None = None  # of volumes whose layout does not tell
 
 
 class Splitting(Section):
@@ -59,6 +62,11 @@ class Data(Section):
     split: Splitting = Splitting()
     fraction: float = Field(default=1.0, gt=0, le=1)  # of the training images
     skip_unreadable: bool = False
+    spacing_mm: tuple[Spacing, Spacing, Spacing] | None = None  # from here on of volumes alone
+    patch: tuple[Side, Side, Side] | None = None
+    foreground: float = Field(default=0.67, ge=0, le=1)
+    mixing: Literal["mixed", "region"] = "mixed"
+    steps: int = Field(default=100, ge=1)
     store: Path = Path("~/.cache/medistill")
 
     @model_validator(mode="before")
@@ -133,6 +141,7 @@ class Compare(Section):
     starts: tuple[str | None, ...] = ()
     methods: Literal["all"] | tuple[str, ...] = "all"
     variants: dict[str, dict[str, Any]] = {}
+    pretrained: dict[str, Any] = {}
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     tune: int = Field(default=1, ge=1)

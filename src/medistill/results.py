@@ -105,6 +105,11 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def cases(self) -> Path:
+        """Of a segmentation: the scores of every judged volume."""
+        return self.path / "cases.csv"
+
+    @property
     def metrics(self) -> Path:
         """Metrics by split, task and name, with their intervals."""
         return self.path / "metrics.json"
@@ -153,6 +158,11 @@ class RunFolder:
     def worst(self) -> Path:
         """Folder of the worst mistakes as images."""
         return self.path / "worst"
+
+    @property
+    def slices(self) -> Path:
+        """Of a segmentation: folder of slices with the outlines of truth and prediction."""
+        return self.path / "slices"
 
     @property
     def analysis(self) -> Path:

@@ -6,7 +6,7 @@ second is itself hardly known, so intervals and tests take Student's t with the 
 of Welch and Satterthwaite: a bootstrap over three seeds would call every fourth noise a difference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,10 +58,11 @@ class Repeated:
     def __sub__(self, other: "Repeated") -> "Repeated":
         """Seed by seed, of those that both have, and draw by draw: what both share cancels."""
         common = tuple(seed for seed in self.seeds if seed in other.seeds)
-        one, two = (part._of(common) for part in (self, other))
+        one, two = (part.of(common) for part in (self, other))
         return Repeated(common, one.values - two.values, one.drawn - two.drawn, self.images)
 
-    def _of(self, seeds: tuple[int, ...]) -> "Repeated":
+    def of(self, seeds: tuple[int, ...]) -> "Repeated":
+        """Some of the seeds."""
         rows = [self.seeds.index(seed) for seed in seeds]
         return Repeated(seeds, self.values[rows], self.drawn[rows], self.images)
 
@@ -114,6 +115,24 @@ class Repeated:
             # So many draws never prove a p of 0.
             return 1 / (self.drawn.shape[1] + 1) if self.mean else 1.0
         return student_t_tails(self.mean / self._error, self._freedom)
+
+
+def mean_of(parts: Sequence[Repeated]) -> Repeated:
+    """The unweighted mean of a metric over several tasks, seed by seed and draw by draw.
+
+    Each task was drawn from its own images, with a seed of its own: draws of one seed would take
+    images of the same places everywhere, and the tasks would seem to rise and fall together.
+    """
+    common = tuple(seed for seed in parts[0].seeds if all(seed in one.seeds for one in parts))
+    same = [one.of(common) for one in parts]
+    drawn = [one.drawn for one in same]
+    # As many freedoms as the smallest has: Welch and Satterthwaite's are never fewer.
+    return Repeated(
+        common,
+        np.mean([one.values for one in same], axis=0),
+        np.mean(drawn, axis=0) if all(d.size for d in drawn) else np.empty((len(common), 0)),
+        min(one.images for one in parts),
+    )
 
 
 def repeated(

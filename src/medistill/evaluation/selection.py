@@ -6,7 +6,9 @@ from difflib import get_close_matches
 from medistill.errors import UserError
 from medistill.results import Estimate
 
-LOWER_IS_BETTER = frozenset({"expected_calibration_error", "negative_log_likelihood", "brier"})
+LOWER_IS_BETTER = frozenset(
+    {"expected_calibration_error", "negative_log_likelihood", "brier", "hd95_mm"}
+)
 
 
 def merit(estimates: Mapping[str, Estimate], metric: str) -> float:
@@ -22,4 +24,5 @@ def merit(estimates: Mapping[str, Estimate], metric: str) -> float:
     value = estimates[metric]["value"]
     if value is None:
         return float("-inf")
-    return -value if metric in LOWER_IS_BETTER else value
+    # A metric of one class is as good as its name: hd95_mm/liver.
+    return -value if metric.partition("/")[0] in LOWER_IS_BETTER else value

@@ -75,7 +75,7 @@ def paired_differences(
     # Both resample by the first one's patients and by one seed: the very same draws.
     drawn = [resample(*both, draws, seed) for both in zip(pair, questions, strict=True)]
     return {
-        name: _difference(
+        name: difference(
             values[0][name][0] - values[1][name][0],
             drawn[0][name] - drawn[1][name] if drawn[0] else np.empty(0),
         )
@@ -134,6 +134,17 @@ def paired(
     return first, replace(second, groups=first.groups)
 
 
+def difference(value: float, drawn: Float[np.ndarray, " draws"]) -> Difference:
+    """A difference with what its paired draws say of it; none where it is undefined."""
+    draws = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(draws):
+        return Difference(None if np.isnan(value) else float(value), None, None, None)
+    low, high = interval(draws)
+    # The 1 counts the data itself as a draw: a thousand draws never prove a p of 0.
+    sides = 1 + min((draws <= 0).sum(), (draws >= 0).sum())
+    return Difference(float(value), low, high, min(1.0, 2 * float(sides) / (len(draws) + 1)))
+
+
 def _keys(table: PredictionTable) -> list[tuple[str, int, int]]:
     """A name for each row: identical images with one label are told apart by their order."""
     seen: dict[tuple[str, int], int] = {}
@@ -142,13 +153,3 @@ def _keys(table: PredictionTable) -> list[tuple[str, int, int]]:
         seen[pair] = seen.get(pair, -1) + 1
         keys.append((*pair, seen[pair]))
     return keys
-
-
-def _difference(value: float, drawn: Float[np.ndarray, " draws"]) -> Difference:
-    draws = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or not len(draws):
-        return Difference(None if np.isnan(value) else float(value), None, None, None)
-    low, high = interval(draws)
-    # The 1 counts the data itself as a draw: a thousand draws never prove a p of 0.
-    sides = 1 + min((draws <= 0).sum(), (draws >= 0).sum())
-    return Difference(float(value), low, high, min(1.0, 2 * float(sides) / (len(draws) + 1)))

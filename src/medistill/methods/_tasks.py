@@ -33,9 +33,15 @@ class Heads(nn.Module):
         )
 
     def forward(
-        self, features: Float[Tensor, "batch width"], batch: Batch
+        self, features: Float[Tensor, "batch width"], batch: Batch, temperature: float = 1.0
     ) -> Float[Tensor, " batch"]:
-        """Cross-entropy of each sample; 0 where it has no label."""
+        """Cross-entropy of each sample; 0 where it has no label.
+
+        Args:
+            features: Of the samples of the batch.
+            batch: Says whose head judges which sample, and what is right.
+            temperature: Divides the logits.
+        """
         # Zeros that come from the features: a process without any labelled sample must go backward
         # through the encoder as the others do, whose batch norms wait for it.
         each = 0 * at_least_float32(features).sum(1)
@@ -43,7 +49,8 @@ class Heads(nn.Module):
             rows = rows_of(batch, place)
             # A head that nothing asked has no gradient, so that momentum leaves it alone.
             if len(rows) and self.tasks[place].classes:
-                found = each_cross_entropy(linear(features[rows]), batch.targets[rows])
+                logits = linear(features[rows]) / temperature
+                found = each_cross_entropy(logits, batch.targets[rows])
                 each = each.index_add(0, rows, found)
         return each
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from medistill.errors import UserError
 from medistill.models.adapters.base import AdaptedEncoder, with_adapters
@@ -32,7 +32,6 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
     encoder = student.encoder
     document = {
         **config,
-        "format": FORMAT,
         "backbone": {"name": encoder.backbone.spec.name, "options": encoder.backbone.spec.options},
         "mean": list(encoder.mean),
         "std": list(encoder.std),
@@ -45,12 +44,8 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
     # Without classes the outputs are features: what a label-free training regresses.
     if config["classes"] and len(config["classes"]) != student.head.out_features:
         raise ValueError(f"{student.head.out_features} logits for {len(config['classes'])} classes")
-    # Cloned, because safetensors refuses tensors that share memory.
-    state = {n: t.detach().cpu().clone().contiguous() for n, t in student.state_dict().items()}
-    with replacing(folder / _TENSORS) as draft:
-        # Through memory: safetensors hides a full disk behind an error of its own.
-        draft.write_bytes(save(state, metadata={"format": "pt"}))
-    write_json(folder / _CONFIG, document)
+    write_tensors(student, folder)
+    write_config(folder, document)
 
 
 def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
@@ -71,7 +66,7 @@ def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
         encoder = with_adapters(encoder, **config["adapters"])
     student = Student(encoder, config["outputs"])
     try:
-        student.load_state_dict(_read_tensors(folder))
+        student.load_state_dict(read_tensors(folder))
     except RuntimeError as error:
         raise UserError(f"{folder}: its tensors are not those of {spec.name}.") from error
     return student.eval(), config
@@ -118,7 +113,7 @@ def load_start(encoder: Encoder, run: Path, task: str | None = None) -> dict[str
     if theirs != ours:
         raise UserError(f"start: {run} holds {_told(theirs)}, but the student is {_told(ours)}.")
     prefix = "encoder."
-    state = {n.removeprefix(prefix): t for n, t in _read_tensors(folder).items() if prefix in n}
+    state = {n.removeprefix(prefix): t for n, t in read_tensors(folder).items() if prefix in n}
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
@@ -166,7 +161,22 @@ def _spec(config: Mapping[str, Any]) -> BackboneSpec:
     return BackboneSpec(config["backbone"]["name"], config["backbone"]["options"])
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
+def write_tensors(network: nn.Module, folder: Path) -> None:
+    """Write a network's state, whole or not at all."""
+    # Cloned, because safetensors refuses tensors that share memory.
+    state = {n: t.detach().cpu().clone().contiguous() for n, t in network.state_dict().items()}
+    with replacing(folder / _TENSORS) as draft:
+        # Through memory: safetensors hides a full disk behind an error of its own.
+        draft.write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def write_config(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write what `read_config` reads, in this version's format."""
+    write_json(folder / _CONFIG, {**document, "format": FORMAT})
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """What `write_tensors` wrote; see `load_deployed` for the errors."""
     path = folder / _TENSORS
     try:
         tensors: dict[str, Tensor] = load_file(path)

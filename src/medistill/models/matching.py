@@ -1,7 +1,7 @@
 """Every tensor of an encoder finds its place in a file of weights, or the file is refused."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -75,14 +75,12 @@ def match(
         if all(prefix + key in state for key in parts)
     }
     used = {key for parts in found.values() for key in parts}
-    complaints = [
-        f"{' + '.join(called[name])} is {_told(shape)} in the file, not {_told(wanted[name])}"
-        for name, parts in found.items()
-        if (shape := _joined([state[key].shape for key in parts])) != wanted[name]
-    ]
     # Keys are told as the file spells them: that is what its user can look for.
     missing = (name for name in wanted if name not in found and not name.endswith(COUNTER))
-    complaints += [f"{_first_absent(called[n], prefix, state)} is not in the file" for n in missing]
+    complaints = [
+        *_misshapen(wanted, found, called, state),
+        *(f"{_first_absent(called[n], prefix, state)} is not in the file" for n in missing),
+    ]
     return Match(found, prefix, sorted(set(state) - used), complaints, len(wanted))
 
 
@@ -105,6 +103,20 @@ def refused(role: str, match: Match, hint: str) -> UserError:
         f"{role} weights: {count} of {max(match.total, count)} encoder tensors found no place "
         f"({shown}); nothing was loaded. {hint}"
     )
+
+
+def _misshapen(
+    wanted: Mapping[str, torch.Size],
+    found: Mapping[str, tuple[str, ...]],
+    called: Mapping[str, tuple[str, ...]],
+    state: Mapping[str, Tensor],
+) -> Iterator[str]:
+    """A complaint about each tensor that was found with another shape."""
+    for name, parts in found.items():
+        shape = _joined([state[key].shape for key in parts])
+        if shape != wanted[name]:
+            theirs, ours = _told(shape), _told(wanted[name])
+            yield f"{' + '.join(called[name])} is {theirs} in the file, not {ours}"
 
 
 def _prefix(known: Collection[str], state: Mapping[str, Tensor], prefixes: Sequence[str]) -> str:

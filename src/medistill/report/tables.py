@@ -54,14 +54,10 @@ def results_table(run: RunFolder, against: Sequence[RunFolder] = ()) -> Rows:
     rows = [["task", f"metric ({evidence.split})", *names.values()]]
     for task, found in judged.items():
         told = {one.series: one.estimates for one in found}
-        for key in keys(found):
-            cells = (said(key, told.get(series, {}).get(key)) for series in names)
-            rows.append([task, metric(key).words, *cells])
+        rows += _lines(task, keys(found), [told.get(series, {}) for series in names])
     for words, tasks in groups(evidence).items():
-        means = {series: _means(series, [judged[task] for task in tasks]) for series in names}
-        for key in dict.fromkeys(key for found in means.values() for key in found):
-            cells = (said(key, means[series].get(key)) for series in names)
-            rows.append([words, metric(key).words, *cells])
+        means = [_means(series, [judged[task] for task in tasks]) for series in names]
+        rows += _lines(words, dict.fromkeys(key for found in means for key in found), means)
     return rows
 
 
@@ -100,6 +96,14 @@ def keys(found: Sequence[Contender]) -> list[str]:
     """Metrics that any network has: those of the whole task first, then those of its classes."""
     known = dict.fromkeys(key for one in found for key in one.estimates)
     return [key for key in METRICS if key in known] + [key for key in known if key not in METRICS]
+
+
+def _lines(first: str, keys: Iterable[str], columns: Sequence[Mapping[str, Estimate]]) -> Rows:
+    """A row for each metric: what it is of, its name, and the value in each column."""
+    return [
+        [first, metric(key).words, *(said(key, column.get(key)) for column in columns)]
+        for key in keys
+    ]
 
 
 def _means(series: int, judged: Sequence[Sequence[Contender]]) -> dict[str, Estimate]:

@@ -7,12 +7,14 @@ from typing import Any
 
 import yaml
 
+from medistill.assemble import method_class
 from medistill.documents import Document
 from medistill.errors import UserError
 from medistill.recipe import Compare, Recipe, dump
-from medistill.report.wording import METRICS, network
-from medistill.runs.comparing.entrants import entries
-from medistill.runs.comparing.grid import Block, Grid
+from medistill.report.wording import METRICS, counted, network
+from medistill.runs.comparing.entrants import entries, reference_of, trains_several
+from medistill.runs.comparing.grid import ROOTS, Block, Grid
+from medistill.runs.comparing.origins import pretrained
 
 NAMED = ("data", "teachers", "students")
 CELLS = "cells"
@@ -50,9 +52,11 @@ def grid_of(recipe: Recipe, folder: Path) -> Grid:
     asked = recipe.compare or Compare()
     _refuse_unknown_metric(asked.metric)
     base: Document = yaml.safe_load(dump(recipe))
-    sets = {name: _root(value) for name, value in asked.data.items()} or base["data"]["roots"]
+    sets = {name: _set(value) for name, value in asked.data.items()} or _own(recipe, base)
+    several = _several(sets)
     teachers = _sections(asked.teachers, base["teacher"])
     students = _sections(asked.students, base["student"])
+    known = entries(recipe, asked, several=several)
     return Grid(
         base=base,
         sets=sets,
@@ -66,9 +70,10 @@ def grid_of(recipe: Recipe, folder: Path) -> Grid:
             for start in asked.starts or (student.get("start"),)
             for teacher in teachers or (None,)
         ),
-        entries=entries(recipe, asked),
+        entries={**known, **pretrained(recipe, asked, sets, known)},
         seeds=tuple(dict.fromkeys(asked.seeds)),
         cells=folder / CELLS,
+        reference=reference_of(several),
     )
 
 
@@ -88,6 +93,8 @@ def _chosen(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
         return (text, known[text]) if text in known else (network(text.rstrip("/")), text)
     # Another place for a set that the block describes: its layout and patients stay.
     described = known.get(name)
+    if isinstance(described, Mapping) and ROOTS in described:
+        raise UserError(f"--data {text}: {name} has several roots. Write their places in a recipe.")
     return name, {**described, "root": value} if isinstance(described, Mapping) else value
 
 
@@ -116,5 +123,32 @@ def _sections(given: Mapping[str, Any], own: Document | None) -> dict[str, Docum
     return {name: {"name": v} if isinstance(v, str) else dict(v) for name, v in given.items()}
 
 
-def _root(value: Any) -> Document:
-    return {"root": str(value)} if isinstance(value, str | Path) else dict(value)
+def _own(recipe: Recipe, base: Document) -> dict[str, Document]:
+    """The recipe's own roots: one set where its method trains them together, else one each."""
+    roots: dict[str, Document] = base["data"]["roots"]
+    together = len(roots) > 1 and trains_several(method_class(recipe))
+    return {counted(len(roots), "task"): {ROOTS: roots}} if together else roots
+
+
+def _set(value: Any) -> Document:
+    if isinstance(value, str | Path):
+        return {"root": str(value)}
+    if ROOTS in value:
+        return {**value, ROOTS: {name: _set(root) for name, root in value[ROOTS].items()}}
+    return dict(value)
+
+
+def _several(sets: Mapping[str, Document]) -> bool:
+    """Whether the runs train several tasks together.
+
+    Raises:
+        UserError: Some do and some do not: there is no method that competes in both.
+    """
+    kinds = {ROOTS in found for found in sets.values()}
+    if len(kinds) > 1:
+        alone = next(name for name, found in sets.items() if ROOTS not in found)
+        raise UserError(
+            f"compare.data: {alone} is one task, but other sets have `roots:` of several. Compare "
+            "them apart, each in a recipe of its own."
+        )
+    return kinds == {True}

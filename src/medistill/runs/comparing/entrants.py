@@ -14,19 +14,26 @@ from medistill.recipe import Compare, Recipe, dump, validate
 from medistill.report.wording import spoken
 from medistill.runs.comparing.grid import ITSELF, Entry, around, override
 
-REFERENCE = "student_alone"  # what any distillation has to beat: it always competes
+ALONE = "student_alone"  # what any distillation has to beat: it always competes
+APART = "single_task"  # the same of several tasks: a network of its own for each
 
 Variant = Mapping[str, Any]
 
 
-def entries(recipe: Recipe, asked: Compare) -> dict[str, Entry]:
-    """The student alone, the methods, then each variant after what it builds on.
+def entries(recipe: Recipe, asked: Compare, *, several: bool = False) -> dict[str, Entry]:
+    """The reference, the methods, then each variant after what it builds on.
+
+    Args:
+        recipe: What all share.
+        asked: Names what competes.
+        several: Whether each run trains several tasks together.
 
     Raises:
         UserError: A name or a setting is unknown.
     """
-    names = _all(recipe, asked) if asked.methods == "all" else map(file_of, asked.methods)
-    found = {name: _method(recipe, name, asked.tune) for name in [REFERENCE, *names]}
+    everything = asked.methods == "all"
+    names = _all(recipe, asked, several) if everything else map(file_of, asked.methods)
+    found = {name: _method(recipe, name, asked.tune) for name in [reference_of(several), *names]}
     waiting = dict(asked.variants)
     if taken := next((name for name in waiting if name in found), None):
         raise UserError(f"compare.variants.{taken} is called like a method; rename it.")
@@ -41,6 +48,11 @@ def entries(recipe: Recipe, asked: Compare) -> dict[str, Entry]:
         for name in ready:
             found[name] = _variant(recipe, name, waiting.pop(name), found, asked.tune)
     return found
+
+
+def reference_of(several: bool) -> str:
+    """What everything is tested against: the student alone, or a student for each task."""
+    return APART if several else ALONE
 
 
 def file_of(name: str) -> str:
@@ -63,12 +75,23 @@ def distils(method: type[Method]) -> bool:
     return {"student", "teacher"} <= wanted and ("tasks" not in wanted or method.one_task)
 
 
-def _all(recipe: Recipe, asked: Compare) -> list[str]:
+def trains_several(method: type[Method]) -> bool:
+    """Whether by this method a student learns several tasks from their labels."""
+    wanted = set(catalog.collaborators(method))
+    return {"student", "tasks"} <= wanted and not method.one_task
+
+
+def _all(recipe: Recipe, asked: Compare, several: bool) -> list[str]:
     """Every method by which this teacher can teach this student; the recipe's own comes last."""
-    own = method_name(recipe)
+    own, fits = method_name(recipe), trains_several if several else distils
     taught = recipe.teacher is not None or bool(asked.teachers)
-    names = catalog.available(METHODS) if taught else []
-    return [*(name for name in names if name != own and distils(_find(name))), own]
+    names = [
+        name
+        for name in catalog.available(METHODS)
+        if name != own and fits(_find(name))
+        if taught or "teacher" not in catalog.collaborators(_find(name))
+    ]
+    return [*names, own]
 
 
 def _tunable(method: type[Method]) -> str | None:

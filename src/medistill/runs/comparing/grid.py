@@ -13,6 +13,7 @@ from medistill.recipe import Recipe, validate
 
 FACTOR = 4.0  # between two weights that are tried
 WHERE = "where"  # of a set: where somebody who lacks it finds it
+ROOTS = "roots"  # of a set: the tasks that every run trains together
 ITSELF = "teacher"  # a variant's `student: teacher`: the foundation model is trained
 OF_A_NETWORK = ("name", "weights", "options", "mean", "std", "size")
 
@@ -25,7 +26,7 @@ class Block:
     """What is equal for all that compete; None where it makes no difference to a run.
 
     Args:
-        data: Name of the set of images.
+        data: Name of the set of images, or of several that are trained together.
         teacher: Name of the foundation model.
         student: Name of the small network.
         start: Run whose network the student starts from; None from random weights.
@@ -37,6 +38,21 @@ class Block:
     student: str | None
     start: str | None = None
     fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The network of a finished run that a student starts from, on one set.
+
+    Args:
+        student: The recipe's section, with `{seed}` for the seed in its name; None for none.
+        shared: Whether no expert of the run fits, so that its shared backbone stands in.
+        why: Why there is none.
+    """
+
+    student: Document | None
+    shared: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,7 @@ class Entry:
         makes_student: Whether it trains the block's student; else it is the foundation model's.
         tunable: The setting that is its own weight.
         weights: To be tried, the default first; none when nothing is tuned.
+        origins: By set, what its student was trained as before; none where that is the block's.
     """
 
     name: str
@@ -64,6 +81,7 @@ class Entry:
     makes_student: bool = True
     tunable: str | None = None
     weights: tuple[float, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def varies(self) -> bool:
@@ -74,6 +92,8 @@ class Entry:
         """The block without what makes no difference: equal runs are made once."""
         if not self.asks_teacher:
             block = replace(block, teacher=None)
+        if self.origins:
+            block = replace(block, start=None)
         return block if self.makes_student else replace(block, student=None, start=None)
 
 
@@ -113,7 +133,7 @@ class Grid:
 
     Args:
         base: The recipe that every run shares, as a document.
-        sets: Root of each set of images, as in `data.roots`.
+        sets: Root of each set of images, as in `data.roots`; of several trained together, these.
         teachers: Section of each teacher.
         students: Section of each student.
         blocks: In the order of the tables.
@@ -121,6 +141,7 @@ class Grid:
         seeds: The first one tunes.
         cells: Folder of the runs.
         left_out: Why an entry cannot run in a block.
+        reference: The entry that always competes, and that all others are tested against.
     """
 
     base: Document
@@ -132,6 +153,17 @@ class Grid:
     seeds: tuple[int, ...]
     cells: Path
     left_out: Mapping[tuple[Block, str], str] = field(default_factory=dict)
+    reference: str = "student_alone"
+
+    def roots(self, data: str) -> dict[str, Document]:
+        """The roots of a set by task: one of its own name, or those that are trained together."""
+        found = self.sets[data]
+        roots = found[ROOTS] if ROOTS in found else {data: found}
+        return {name: {k: v for k, v in root.items() if k != WHERE} for name, root in roots.items()}
+
+    def several(self, data: str) -> bool:
+        """Whether the runs of a set train several tasks together."""
+        return ROOTS in self.sets[data]
 
     def recipe(self, cell: Cell) -> Recipe:
         """Everything that decides a cell's run."""
@@ -140,19 +172,21 @@ class Grid:
     def recipe_of(self, block: Block, entry: Entry, cell: Cell | None = None) -> Recipe:
         """The recipe of an entry in a block, for one of its cells or for none in particular."""
         document = {**self.base, "compare": None}
-        root = {key: value for key, value in self.sets[block.data].items() if key != WHERE}
-        own = {"roots": {block.data: root}, "fraction": block.fraction}
+        own = {"roots": self.roots(block.data), "fraction": block.fraction}
         document["data"] = {**self.base["data"], **own}
         document["teacher"] = self.teachers[block.teacher] if block.teacher else None
         if block.student:
             document["student"] = {**self.students[block.student], "start": block.start}
         document = with_overrides(document, [*entry.overrides, *_own(cell, entry)])
+        if entry.origins:
+            document["student"] = _origin(entry, block, cell.seed if cell else self.seeds[0])
         if document["student"] in (ITSELF, {"name": ITSELF}):
             foundation = document["teacher"] or {}
             document["student"] = {k: foundation[k] for k in OF_A_NETWORK if k in foundation}
-        if cell is not None and cell.stage:
+        if entry.after:
+            stage = cell.stage.name if cell and cell.stage else entry.after
             document["teacher"] = {
-                **_kept(document["teacher"]), "name": f"run:{self.cells / cell.stage.name}",
+                **_kept(document["teacher"]), "name": f"run:{self.cells / stage}",
             }  # fmt: skip
         return validate(document)
 
@@ -248,6 +282,12 @@ def _own(cell: Cell | None, entry: Entry) -> list[str]:
         return []
     weight = [] if cell.weight is None else [override(f"method.{entry.tunable}", cell.weight)]
     return [override("training.seed", cell.seed), *weight]
+
+
+def _origin(entry: Entry, block: Block, seed: int) -> Document:
+    found = entry.origins[block.data].student
+    assert found is not None, "an entry without a start on a set is left out there"
+    return {**found, "name": str(found["name"]).replace("{seed}", str(seed))}
 
 
 def _kept(teacher: Document | None) -> Document:

@@ -15,6 +15,7 @@ from medistill.data.ahead import cores
 from medistill.errors import UserError
 from medistill.evaluation.selection import merit
 from medistill.recipe import Recipe, dump
+from medistill.report.averages import averaged
 from medistill.report.wording import duration, value_of
 from medistill.results import RunFolder, read_json, read_metrics, write_text
 from medistill.runs.comparing.grid import Cell, Grid, count, wanted
@@ -122,10 +123,15 @@ class Runs:
         return run.finished
 
     def _merit(self, cell: Cell) -> float:
-        found = read_metrics(self.folder(cell).metrics)["validation"][cell.block.data]
+        """The mean over its tasks."""
+        found = read_metrics(self.folder(cell).metrics)["validation"]
         select = self.grid.recipe(cell).training.select
         # A training may go to its last epoch; its weights are chosen among all the same.
-        return merit(found, select if select in found else self.metric)
+        merits = [
+            merit(found[task], select if select in found[task] else self.metric)
+            for task in self.grid.roots(cell.block.data)
+        ]
+        return sum(merits) / len(merits)
 
     def _begin_some(self, tell: Advance) -> bool:
         """Begin as many as may work at once; whether anything changed."""
@@ -190,7 +196,10 @@ class Runs:
 
     def _told(self, cell: Cell) -> str:
         run = self.folder(cell)
-        found = read_metrics(run.metrics).get("test", {}).get(cell.block.data, {})
+        tested = read_metrics(run.metrics).get("test", {})
+        found = averaged(
+            [tested.get(task, {}) for task in self.grid.roots(cell.block.data)], [self.metric]
+        )
         value = found[self.metric]["value"] if self.metric in found else None
         took = duration(read_json(run.environment).get("seconds", 0.0))
         return f"{cell.name}: {self.metric} {value_of(self.metric, value)} in {took}"

@@ -22,6 +22,7 @@ from medistill.assemble import (
     takes,
 )
 from medistill.data.opening import Opened
+from medistill.documents import Document
 from medistill.errors import UserError
 from medistill.models.networks import Student
 from medistill.models.probes import Probe
@@ -69,13 +70,16 @@ def screen(grid: Grid, console: Console) -> tuple[Grid, list[Absent]]:
     return grid, absent
 
 
-def _open_sets(grid: Grid, console: Console) -> tuple[dict[str, Opened], list[Absent]]:
+def _open_sets(
+    grid: Grid, console: Console
+) -> tuple[dict[str, Sequence[Opened]], list[Absent]]:
     opened, absent = {}, []
     for block in {block.data: block for block in grid.blocks}.values():
-        root = grid.sets[block.data]
-        if not Path(str(root.get("root"))).exists():
-            where = root.get(WHERE, "Give its place: --data NAME=FOLDER.")
-            absent.append(Absent(block.data, f"there is nothing at {root.get('root')}. {where}"))
+        missing = [root for root in grid.roots(block.data).values() if not _exists(root)]
+        if missing:
+            where = grid.sets[block.data].get(WHERE, "Give its place: --data NAME=FOLDER.")
+            why = f"there is nothing at {missing[0].get('root')}. {where}"
+            absent.append(Absent(block.data, why))
             continue
         try:
             recipe = grid.recipe_of(replace(block, fraction=1.0), Entry("", "", ""))
@@ -84,8 +88,12 @@ def _open_sets(grid: Grid, console: Console) -> tuple[dict[str, Opened], list[Ab
         except UserError as error:
             absent.append(Absent(block.data, str(error)))
         else:
-            opened[block.data] = found[0]
+            opened[block.data] = found
     return opened, absent
+
+
+def _exists(root: Document) -> bool:
+    return Path(str(root.get("root"))).exists()
 
 
 class _Bench:
@@ -96,7 +104,7 @@ class _Bench:
         opened: The sets that are here.
     """
 
-    def __init__(self, grid: Grid, opened: Mapping[str, Opened]) -> None:
+    def __init__(self, grid: Grid, opened: Mapping[str, Sequence[Opened]]) -> None:
         self.grid, self.opened = grid, opened
         self.students: dict[str, Student] = {}
         self.foundation: tuple[str, Foundation] | None = None
@@ -127,12 +135,14 @@ class _Bench:
 
     def _why_not(self, block: Block, entry: Entry) -> str | None:
         """The same for sets that differ in their images alone."""
-        task = self.opened[block.data].dataset.task
+        if entry.origins and entry.origins[block.data].student is None:
+            return entry.origins[block.data].why
+        classes = [len(one.dataset.task.classes) for one in self.opened[block.data]]
         own = entry.alone(block)
         # What a file of features holds depends on the set.
-        where = block.data if self._of_features(block) else ""
+        where = block.data if self._of_features(block) or entry.origins else ""
         few = self._few(block)
-        key = (own.teacher, own.student, own.start, entry.name, len(task.classes), where, few)
+        key = (own.teacher, own.student, own.start, entry.name, *classes, where, few)
         if key not in self.known:
             try:
                 self._build(block, entry)
@@ -143,7 +153,7 @@ class _Bench:
 
     def _few(self, block: Block) -> bool:
         """Whether the training images do not fill a batch."""
-        rows = len(self.opened[block.data].dataset.splits["train"])
+        rows = sum(len(one.dataset.splits["train"]) for one in self.opened[block.data])
         return bool(block.fraction * rows < self.grid.base["training"]["batch_size"])
 
     def _of_features(self, block: Block) -> bool:
@@ -152,25 +162,23 @@ class _Bench:
 
     def _build(self, block: Block, entry: Entry) -> None:
         recipe = self.grid.recipe_of(block, entry)
-        check_collaborators(recipe, [block.data], lambda _: None)
-        one = self.opened[block.data]
-        if not one.dataset.task.classes or not len(one.dataset.splits["test"]):
-            raise UserError(f"{block.data} has no labelled test images to be judged by.")
+        check_collaborators(recipe, list(recipe.data.roots), lambda _: None)
+        opened = self.opened[block.data]
+        _refuse_unjudged(opened)
         if "batch_size" in catalog.settings(method_class(recipe)) and self._few(block):
             raise UserError("its batches must be full, and there are fewer training images.")
         student = self._student(recipe)
-        teacher = None
-        if recipe.teacher is not None and takes(recipe, "teacher"):
-            teacher = self._teacher(recipe, recipe.teacher, student, one)
+        teacher = self._teacher(block, entry, recipe, student)
+        datasets = [one.dataset for one in opened]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each run says them in its own log
             method = build_method(
                 recipe,
-                student=student.with_classes(len(one.dataset.task.classes)),
+                student=student.with_classes(len(datasets[0].task.classes)),
                 teacher=teacher,
-                tasks=[one.dataset.task],
+                tasks=[one.task for one in datasets],
             )
-        if not by_task(method, [one.dataset]):
+        if len(by_task(method, datasets)) < len(datasets):
             raise UserError(f"{entry.method} trains nothing that could be judged.")
 
     def _student(self, recipe: Recipe) -> Student:
@@ -180,15 +188,36 @@ class _Bench:
         return deepcopy(self.students[key])
 
     def _teacher(
-        self, recipe: Recipe, source: TeacherSource, student: Student, one: Opened
-    ) -> Teacher:
+        self, block: Block, entry: Entry, recipe: Recipe, student: Student
+    ) -> Teacher | None:
+        """The teacher that the entry would have; of the run that it comes after, a bare network."""
+        source, opened = recipe.teacher, self.opened[block.data]
+        if source is None or not takes(recipe, "teacher"):
+            return None
         if is_features(source):
-            sources = [sample.source for sample in one.samples]
+            several = len(opened) > 1
+            sources = [
+                f"{one.dataset.task.name}/{sample.source}" if several else sample.source
+                for one in opened
+                for sample in one.samples
+            ]
             views = recipe.data.views
             bare: Teacher = Precomputed.open(features_file(source), sources, views=views)
         else:
-            bare = freeze(recipe, self._foundation(recipe, source), student)
-        return Probed(bare, _blank_probe(bare.width, len(one.dataset.task.classes)))
+            stage = self.grid.entries.get(entry.after or "")
+            foundation = (
+                self._untrained(block, stage) if stage else self._foundation(recipe, source)
+            )
+            bare = freeze(recipe, foundation, student)
+        if len(opened) > 1:
+            return bare
+        return Probed(bare, _blank_probe(bare.width, len(opened[0].dataset.task.classes)))
+
+    def _untrained(self, block: Block, stage: Entry) -> Foundation:
+        """What a stage would train, before it does."""
+        recipe = self.grid.recipe_of(block, stage)
+        encoder = self._student(recipe).encoder
+        return Foundation(encoder, recipe.student.name, "", None, random=False)
 
     def _foundation(self, recipe: Recipe, source: TeacherSource) -> Foundation:
         key = source.model_dump_json(exclude={"grid", "cache", "licence"})
@@ -196,6 +225,13 @@ class _Bench:
             self.foundation = None  # the last one's memory first
             self.foundation = (key, build_foundation(source, size=recipe.data.size))
         return self.foundation[1]
+
+
+def _refuse_unjudged(opened: Sequence[Opened]) -> None:
+    for one in opened:
+        task = one.dataset.task
+        if not task.classes or not len(one.dataset.splits["test"]):
+            raise UserError(f"{task.name} has no labelled test images to be judged by.")
 
 
 def _blank_probe(width: int, classes: int) -> Probe:
