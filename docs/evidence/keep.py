@@ -1,7 +1,6 @@
 """Keep what finished runs found, of a comparison or single, as cells beside those of the grids.
 
-    python docs/evidence/keep.py runs/baselines-covid_ct --name baselines --command "medistill compare ..."
-    python docs/evidence/keep.py runs/lorkd-real --name lorkd-real --command "medistill train ..."
+    python docs/evidence/keep.py FOLDER --name baselines --command "medistill compare ..."
 
 A cell that is kept already is left as it is.
 """
