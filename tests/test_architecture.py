@@ -10,27 +10,36 @@ import pytest
 import medistill
 
 ROOT = Path(medistill.__file__).parent
-LEAVES = {"types", "catalog", "errors", "results", "case_results", "resampling", "documents"}
+LEAVES = {
+    "types", "catalog", "errors", "results", "case_results", "resampling", "documents", "grids",
+    "series", "scans", "windows",
+}  # fmt: skip
 PARTS = LEAVES | {
     "data", "losses", "models", "methods", "training", "evaluation", "analysis", "export",
     "report", "recipe", "assemble", "runs",
 }  # fmt: skip
 NOUNS = {"types", "catalog", "errors", "resampling"}
+SCANS = {"grids", "series", "scans"}
 MAY_IMPORT = {
     "types": {"errors"},
     "catalog": set(),
     "errors": set(),
     "results": {"errors"},
     "resampling": set(),
-    "data": NOUNS | {"results"},
+    "grids": set(),
+    "series": {"errors"},
+    "scans": {"errors", "grids", "series"},
+    "windows": {"errors"},
+    "data": NOUNS | SCANS | {"results"},
     "losses": NOUNS,
     "models": NOUNS | {"results"},
     "methods": NOUNS | {"losses", "models"},
     "analysis": NOUNS | {"losses", "models"},
     "training": NOUNS | {"results", "methods"},
     "case_results": {"results"},
-    "evaluation": NOUNS | {"results", "case_results", "data"},
-    "export": NOUNS | {"results", "data"},  # of data the formats alone: one way to read an image
+    "evaluation": NOUNS | SCANS | {"results", "case_results", "data", "windows"},
+    # Of data the formats alone: one way to read an image.
+    "export": NOUNS | SCANS | {"results", "data", "windows"},
     "report": {"errors", "results", "case_results"},
     "documents": {"errors"},
     "recipe": {"catalog", "errors", "documents"},
@@ -40,7 +49,9 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 LIGHT = ("medistill", "medistill.results", "medistill.data.formats", "medistill.export.runtime",
-         "medistill.report.page", "medistill.recipe", "medistill.cli.main")  # fmt: skip
+         "medistill.report.page", "medistill.recipe", "medistill.scans", "medistill.windows",
+         "medistill.export.volume_runtime", "medistill.runs.predict",
+         "medistill.cli.main")  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

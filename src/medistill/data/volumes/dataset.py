@@ -1,0 +1,65 @@
+"""A data set of volumes that is ready to be cut into patches."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medistill.data.splits import LEFT_OUT
+from medistill.scans import Preparation, Trace
+from medistill.types import Task
+
+
+@runtime_checkable
+class Volumes(Protocol):
+    """Prepared volumes, by their rows; arrays may lie on disk until they are looked at."""
+
+    def __len__(self) -> int:
+        """How many rows there are, those without a volume among them."""
+
+    def image(self, row: int) -> NDArray[Any]:
+        """(x, y, z) in 16 or 32 bits, of mean 0 and deviation 1."""
+
+    def label(self, row: int) -> NDArray[np.uint8]:
+        """(x, y, z), 0 for background and 1 + the place of a class; or (classes, x, y, z) of 0, 1.
+
+        Zeros where the row has no label.
+        """
+
+    def places(self, row: int) -> NDArray[np.int32]:
+        """Some voxels of each class that is there, (voxels, 4): place of the class, x, y, z."""
+
+
+@dataclass(frozen=True)
+class VolumeDataset:
+    """One task's volumes with what is known of them, row by row.
+
+    Args:
+        task: The question that the masks answer; its classes are the foreground.
+        volumes: Every prepared volume.
+        splits: Rows of each part, by its name; a volume that cannot be used stands in none.
+        patients: Whom each row shows; None when not known.
+        preparation: What was done to every scan; a row's modality may be another.
+        traces: How each row was prepared; None for a row that stands in no split.
+        known: Places of the classes that were looked for in each row; the others say nothing.
+    """
+
+    task: Task
+    volumes: Volumes
+    splits: dict[str, NDArray[np.int64]]
+    patients: tuple[str | None, ...]
+    preparation: Preparation
+    traces: tuple[Trace | None, ...]
+    known: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def undivided(self) -> "VolumeDataset":
+        """The same with all of its training volumes, whatever fraction of them a run sees."""
+        rest = self.splits.get(LEFT_OUT)
+        if rest is None:
+            return self
+        train = np.sort(np.concatenate([self.splits["train"], rest]))
+        return replace(self, splits={**self.splits, "train": train})

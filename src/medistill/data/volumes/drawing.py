@@ -1,0 +1,110 @@
+"""Which volume comes when: a pure function of seed and epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medistill.data.counters import uniforms
+from medistill.data.order import Numbers, TaskSampling
+
+Mixing = Literal["mixed", "region"]
+
+_ROUND, _WITHIN, _STEPS = 21, 22, 23  # first keys of their own: see `order.py`
+# A data set's share of an epoch goes with this power of its size: each case of it then weighs
+# 1 / sqrt(size) by default, as in the SAT papers.
+_POWERS: dict[TaskSampling, float] = {"proportional": 1.0, "square_root": 0.5, "balanced": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How an epoch goes through the volumes of some data sets.
+
+    None of a data set comes a second time before all came once. `round`, how often each was drawn
+    before, counts on through the epochs.
+
+    Args:
+        steps: Batches in an epoch.
+        batch_size: Volumes in a batch.
+        seed: Of everything random in it.
+        mixing: Whether a batch mixes all regions of the body or shows a single one.
+        sampling: How often each data set comes, by its size.
+    """
+
+    steps: int
+    batch_size: int
+    seed: int = 0
+    mixing: Mixing = "mixed"
+    sampling: TaskSampling = "square_root"
+
+    def epoch(
+        self, number: int, samples: Sequence[Numbers], regions: Sequence[str]
+    ) -> tuple[Numbers, Numbers]:
+        """Samples and their rounds, each (steps, batch_size).
+
+        Args:
+            number: Of the epoch.
+            samples: Of each data set.
+            regions: Of each data set.
+        """
+        lanes = self._lanes(samples, regions)
+        weights = [sum(self._weight(samples[i]) for i in lane) for lane in lanes]
+        steps = shared(self.steps, np.array(weights))
+        drawn = [
+            self._lane(number, [samples[i] for i in lane], lane, int(count))
+            for lane, count in zip(lanes, steps, strict=True)
+        ]
+        together = np.concatenate(drawn, axis=1)
+        order = np.argsort(uniforms(self.steps, _STEPS, self.seed, number)[0], kind="stable")
+        return together[0][order], together[1][order]
+
+    def _lanes(self, samples: Sequence[Numbers], regions: Sequence[str]) -> list[list[int]]:
+        """Places of the data sets that a batch may mix."""
+        usable = [place for place, own in enumerate(samples) if len(own)]
+        if self.mixing == "mixed":
+            return [usable]
+        names = dict.fromkeys(regions[place] for place in usable)
+        return [[place for place in usable if regions[place] == name] for name in names]
+
+    def _lane(
+        self, epoch: int, samples: list[Numbers], places: list[int], steps: int
+    ) -> NDArray[np.int64]:
+        total = steps * self.batch_size
+        counts = shared(total, np.array([self._weight(own) for own in samples]))
+        drawn = [
+            _continued(own, epoch * count, count, _ROUND, self.seed, place)
+            for own, place, count in zip(samples, places, counts.tolist(), strict=True)
+        ]
+        together = np.concatenate(drawn, axis=1)
+        keys = (_WITHIN, self.seed, epoch, places[0])
+        order = np.argsort(uniforms(total, *keys)[0], kind="stable")
+        return together[:, order].reshape(2, steps, self.batch_size)
+
+    def _weight(self, samples: Numbers) -> float:
+        weight: float = len(samples) ** _POWERS[self.sampling]
+        return weight
+
+
+def shared(total: int, weights: NDArray[np.float64]) -> Numbers:
+    """A number in whole parts by their weights, none of them 0 where it can be helped."""
+    # A small region that an epoch left out would be left out of every one.
+    least = int(total >= len(weights))
+    wanted = (total - least * len(weights)) * weights / weights.sum()
+    parts: Numbers = np.floor(wanted + 1e-9).astype(np.int64) + least
+    rest = total - int(parts.sum())
+    parts[np.argsort(parts - least - wanted, kind="stable")[:rest]] += 1
+    return parts
+
+
+def _continued(samples: Numbers, first: int, count: int, *keys: int) -> NDArray[np.int64]:
+    """Some of an endless sequence of shuffled rounds, with the number of each one's round."""
+    at = np.arange(first, first + count)
+    rounds, within = np.divmod(at, len(samples))
+    drawn = np.empty(count, np.int64)
+    for number in np.unique(rounds).tolist():
+        here = rounds == number
+        order = np.argsort(uniforms(len(samples), *keys, number)[0], kind="stable")
+        drawn[here] = samples[order][within[here]]
+    return np.stack([drawn, rounds])

@@ -1,0 +1,256 @@
+"""What a way to arrange scans and masks on disk must say about them."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from medistill import catalog
+from medistill.data.layouts.base import Sample
+from medistill.data.layouts.base import with_patients as patients_of_samples
+from medistill.errors import UserError
+from medistill.scans import Modality, Scan, read_channels, read_scan
+
+_PACKAGE = "medistill.data.volumes.layouts"
+Values = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan of a data set, before it is read.
+
+    Args:
+        name: What a listing calls it; it may tell a patient and stays with the data.
+        image: Its path relative to the root, with `/`; `folder#series` for one of several series.
+        label: Path of its label map, or of a file with a channel for each class; None if unknown.
+        masks: Paths of one mask for each of its `classes`, in place of a label.
+        classes: The classes that were looked for; all of the layout's where none are named.
+        patient: Whom it shows; None when not known.
+        split: The official split it belongs to; None when there is none.
+        modality: None where nothing says it.
+        region: Part of the body; empty when not known.
+    """
+
+    name: str
+    image: str
+    label: str | None = None
+    masks: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    patient: str | None = None
+    split: str | None = None
+    modality: Modality | None = None
+    region: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every file that says what is in it."""
+        return self.masks or ((self.label,) if self.label else ())
+
+    @property
+    def sample(self) -> Sample:
+        """As splits and findings know it; what stands for its class is its region."""
+        return Sample(self.image, self.region or None, self.split, self.patient)
+
+
+class VolumeLayout(ABC):
+    """A way to arrange scans and their masks under a root.
+
+    Args:
+        root: A folder, or the one file that describes the data.
+        task: Which of several regions of the body to read, where the layout lists several.
+    """
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    rank: ClassVar[int]
+    """Layouts are asked in this order whether they recognise a root."""
+
+    def __init__(self, root: Path, *, task: str | None = None) -> None:
+        self.root = root
+        self.task = task
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, root: Path) -> bool:
+        """Whether the root looks like this layout."""
+
+    @abstractmethod
+    def values(self) -> Values:
+        """The classes in their order, with the values of a label map that mean each of them."""
+
+    @abstractmethod
+    def _listed(self) -> list[Case]:
+        """Every case that the layout names, of all regions."""
+
+    def cases(self) -> list[Case]:
+        """Every case with what is known of it, in an order that the disk has no part in.
+
+        Raises:
+            UserError: Files are missing, or one of several regions must be named.
+        """
+        cases = self._of_task(self._listed())
+        if not cases:
+            raise UserError(f"{self.root}: lists no scan")
+        named = [path for case in cases for path in (case.image.partition("#")[0], *case.labels)]
+        missing = [path for path in dict.fromkeys(named) if not (self.root / path).exists()]
+        if missing:
+            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise UserError(
+                f"{self.root}: {len(missing)} of {len(named)} files are missing: {some}"
+            )
+        return sorted(cases, key=lambda case: (case.image, case.labels))
+
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the targets."""
+        return tuple(self.values())
+
+    def values_in(self, case: Case) -> Values:
+        """Likewise for the label map of one case."""
+        return self.values()
+
+    def read(self, case: Case) -> Scan:
+        """The scan of a case."""
+        path, _, series = case.image.partition("#")
+        return read_scan(self.root / path, series=series)
+
+    def read_label(self, case: Case) -> list[Scan]:
+        """One label map, or a mask for each class of the case."""
+        if case.masks:
+            return [read_scan(self.root / path) for path in case.masks]
+        if case.label is None:
+            return []
+        path = self.root / case.label
+        return [read_scan(path)] if path.is_dir() else read_channels(path)
+
+    def files(self, path: str) -> list[Path]:
+        """What lies behind a path of a case: a file, or the slices in a folder."""
+        place = self.root / path.partition("#")[0]
+        if place.is_dir():
+            return sorted(p for p in place.iterdir() if p.is_file() and p.name[0] != ".")
+        return [place]
+
+    def _of_task(self, cases: list[Case]) -> list[Case]:
+        regions = sorted({case.region for case in cases})
+        listed = ", ".join(filter(None, regions)) or "none"
+        if self.task is None and len(regions) > 1:
+            raise UserError(f"{self.root}: lists several regions ({listed}); name one as `task`")
+        if self.task not in (None, *regions):
+            raise UserError(f"{self.root}: no region {self.task!r}; it lists {listed}")
+        return [case for case in cases if self.task in (None, case.region)]
+
+
+def open_volumes_root(
+    root: Path, name: str = "auto", task: str | None = None
+) -> VolumeLayout | None:
+    """The layout of a root with volumes, recognised by looking or named.
+
+    Args:
+        root: A folder, or the one file that describes the data.
+        name: A layout of the catalogue; `auto` takes the first that recognises the root.
+        task: Which of several regions to read.
+
+    Returns:
+        None where `auto` finds no volumes, or another name is no layout of volumes.
+    """
+    if not root.exists():
+        raise UserError(f"data root '{root}' does not exist (looked at {root.resolve()})")
+    layouts = {each: _found(each) for each in catalog.available(_PACKAGE)}
+    if name == "auto":
+        ranked = sorted(layouts.values(), key=lambda layout: layout.rank)
+        fitting = (layout for layout in ranked if layout.recognises(root))
+        found = next(fitting, None)
+    else:
+        # `manifest` may mean one of images as well: what is in it decides.
+        named = (
+            one
+            for key, one in layouts.items()
+            if name == key or (name in one.aliases and one.recognises(root))
+        )
+        found = next(named, None)
+    return found(root, task=task) if found is not None else None
+
+
+def with_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
+    """The cases with patients read off their paths, where none is known yet.
+
+    Args:
+        cases: Any cases.
+        pattern: As for images: its first group, else the whole match, names the patient.
+    """
+    known = patients_of_samples([case.sample for case in cases], pattern)
+    return [replace(case, patient=s.patient) for case, s in zip(cases, known, strict=True)]
+
+
+def class_name(name: str) -> str:
+    """One spelling for one class: small letters, and spaces between words."""
+    return " ".join(name.replace("_", " ").split()).lower()
+
+
+def modality_of(name: object) -> Modality | None:
+    """How intensities are treated, by what a data set calls its kind of scan."""
+    told = str(name or "").strip().lower()
+    if not told:
+        return None
+    return "ct" if told.startswith("ct") else "mr"
+
+
+def stem(path: str) -> str:
+    """The name of a file without folders and without the suffixes of NIfTI."""
+    return Path(path).name.removesuffix(".gz").removesuffix(".nii")
+
+
+def values_of(labels: Mapping[str, Any], where: Path) -> Values:
+    """Classes with their values, from `labels` of a dataset.json in either direction.
+
+    Background is left out; a class of several values may overlap with others.
+    """
+    found: Values = {}
+    for key, told in labels.items():
+        number = str(key).strip().isdigit()
+        name, values = (told, key) if number else (key, told)
+        try:
+            numbers = tuple(int(v) for v in (values if isinstance(values, list) else [values]))
+        except (TypeError, ValueError) as error:
+            told = f"label {key!r} is {told!r}"
+            raise UserError(f"{where}: {told}; a name and a number are needed") from error
+        if class_name(str(name)) == "ignore":
+            raise UserError(f"{where}: an `ignore` label is not supported; make it background")
+        if set(numbers) - {0}:
+            spelt = class_name(str(name))
+            found[spelt] = (*found.get(spelt, ()), *(n for n in numbers if n))
+    if not found:
+        raise UserError(f"{where}: names no label but background")
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read as a JSON object ({error})") from error
+
+
+def description(root: Path) -> dict[str, Any]:
+    """The dataset.json of a root; empty where there is none that is an object."""
+    path = root / "dataset.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def relative(path: object, root: Path) -> str:
+    """A path as its file writes it, relative to the root where it can be."""
+    told = Path(str(path).strip().replace("\\", "/"))
+    return (told.relative_to(root) if told.is_relative_to(root) else told).as_posix()
+
+
+def all_known(names: Iterable[object]) -> tuple[str, ...]:
+    """Classes under their one spelling, in their order."""
+    return tuple(dict.fromkeys(class_name(str(name)) for name in names))
+
+
+def _found(name: str) -> type[VolumeLayout]:
+    return catalog.find(_PACKAGE, name, VolumeLayout)  # type: ignore[type-abstract]
