@@ -134,6 +134,28 @@ def test_of_several_networks_one_must_be_named(run: Path) -> None:
         find_deployed(run, "lnug")
 
 
+def test_a_region_and_what_all_share_are_names_too(run: Path) -> None:
+    thorax = {**CONFIG, "region": "thorax"}
+    for task, config in {
+        "heart": thorax,
+        "lung": thorax,
+        "shared": {**CONFIG, "classes": []},
+    }.items():
+        save_deployed(small_student(), run / "deployed" / task, config)
+    assert find_deployed(run, "thorax") == run / "deployed" / "heart"
+    assert find_deployed(run, "lung") == run / "deployed" / "lung"
+    assert find_deployed(run, "shared") == run / "deployed" / "shared"
+    with pytest.raises(UserError, match="name one of its tasks; it holds heart, lung, thorax, sh"):
+        find_deployed(run)
+
+
+def test_one_encoder_under_several_heads_is_what_they_share(run: Path) -> None:
+    for task in ("heart", "lung"):
+        config = {**CONFIG, "shared_encoder": True, "region": task}
+        save_deployed(small_student(), run / "deployed" / task, config)
+    assert find_deployed(run, "shared") == find_deployed(run) == run / "deployed" / "heart"
+
+
 def test_the_folder_of_one_network_is_a_run_too(run: Path) -> None:
     assert find_deployed(run / "deployed" / "lung") == run / "deployed" / "lung"
 

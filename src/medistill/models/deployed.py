@@ -1,7 +1,7 @@
 """A network on disk, from which it is built again without a recipe: tensors and a JSON file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from medistill.errors import UserError
 from medistill.models.adapters.base import AdaptedEncoder, with_adapters
 from medistill.models.backbones.base import BackboneSpec, build_backbone
 from medistill.models.networks import Encoder, Student
-from medistill.results import replacing, write_json
+from medistill.results import SHARED as SHARED
+from medistill.results import RunFolder, replacing, write_json
 
 FORMAT = 1
 _TENSORS, _CONFIG = "model.safetensors", "config.json"
@@ -94,7 +95,7 @@ def load_start(encoder: Encoder, run: Path, task: str | None = None) -> dict[str
     Args:
         encoder: Changed in place, all or nothing.
         run: Folder of the run, or of one deployed network.
-        task: Which of the run's networks; may be left out where there is one.
+        task: Which of the run's networks, by any name that `find_deployed` knows.
 
     Returns:
         The config of the network that was taken.
@@ -127,29 +128,45 @@ def find_deployed(run: Path, task: str | None = None) -> Path:
 
     Without a name it is the only one, or any of those that have one encoder in common.
 
+    Args:
+        run: Folder of the run, or of one network.
+        task: A task; a region, whose tasks have one encoder; or `shared`, the backbone that all
+            tasks have in common.
+
     Raises:
         UserError: There is none, none of that name, or several and no name.
     """
-    if (run / _CONFIG).is_file():
+    if task is None and (run / _CONFIG).is_file():
         return run
-    tasks = _tasks(run)
+    tasks = RunFolder(run).tasks()
     if not tasks:
         raise UserError(f"No deployed network in {run} (looked in {(run / 'deployed').resolve()}).")
+    named = _named(run, tasks)
     if task is None and (len(tasks) == 1 or _one_encoder(run, tasks[0])):
         task = tasks[0]
-    if task not in tasks:
+    if task not in named:
         asked = "name one of its tasks" if task is None else f"it has no task {task!r}"
-        raise UserError(f"{run}: {asked}; it holds {', '.join(tasks)}.")
-    return run / "deployed" / task
+        raise UserError(f"{run}: {asked}; it holds {', '.join(named)}.")
+    return run / "deployed" / named[task]
 
 
 def count_deployed(run: Path) -> int:
     """How many networks a run deployed; the folder of one network counts as one."""
-    return 1 if (run / _CONFIG).is_file() else len(_tasks(run))
+    return 1 if (run / _CONFIG).is_file() else len(RunFolder(run).tasks())
 
 
-def _tasks(run: Path) -> list[str]:
-    return sorted(path.parent.name for path in (run / "deployed").glob(f"*/{_CONFIG}"))
+def _named(run: Path, tasks: Sequence[str]) -> dict[str, str]:
+    """Folders by all names that they have: tasks, then regions, then what all share."""
+    named = dict(zip(tasks, tasks, strict=True))
+    for task in tasks:
+        region = read_config(run / "deployed" / task).get("region")
+        if region:  # the first of a region serves as well as any
+            named.setdefault(region, task)
+    if (run / "deployed" / SHARED / _CONFIG).is_file():
+        named[SHARED] = SHARED
+    elif _one_encoder(run, tasks[0]):
+        named[SHARED] = tasks[0]
+    return named
 
 
 def _one_encoder(run: Path, task: str) -> bool:
@@ -158,6 +175,11 @@ def _one_encoder(run: Path, task: str) -> bool:
 
 
 def _spec(config: Mapping[str, Any]) -> BackboneSpec:
+    if "backbone" not in config:
+        raise UserError(
+            f"{config.get('task')} is outlined by a segmenter, where a network that classifies "
+            "images is needed. Name another run."
+        )
     return BackboneSpec(config["backbone"]["name"], config["backbone"]["options"])
 
 

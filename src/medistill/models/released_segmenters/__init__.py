@@ -1,0 +1,1 @@
+"""Released segmenters: one file each, their keys beside the networks of `segmenters`."""
