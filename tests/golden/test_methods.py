@@ -20,6 +20,7 @@ dkd                        | labels 1.104  target 0.0154  others 0.2126
 feature_distillation       | features 0.9590  geometry 0
 full_fine_tuning           | labels 1.104
 hint                       | labels 1.104  imitation 45.48
+knowledge_decomposition    | labels 1.022  imitation 0.03514
 knowledge_factorization    | labels 1.241  own 1.085  infomax 0.01741  infomin 0.0005715
 linear_probe               | labels 2.232
 logit_distillation         | labels 1.104  imitation 0.03290
@@ -29,7 +30,7 @@ mgd                        | labels 1.104  generation 8.967e-05
 mgda                       | lung 1.037  breast 1.006
 moco_mtl                   | lung 1.037  breast 1.006
 multi_task                 | labels 1.022
-multi_task_distillation    | labels 1.022  features 0.03514
+multi_task_distillation    | labels 1.022  imitation 0.03514
 norm                       | labels 1.105  matching 8.093
 pcgrad                     | lung 1.037  breast 1.006
 reprogramming_distillation | student 1.104  reprogrammed 1.180  logits 0.008047  geometry 0.1580
@@ -37,7 +38,7 @@ rkd                        | labels 1.104  distances 3.128  angles 5.41
 semckd                     | labels 1.104  imitation 6.817
 similarity_preserving      | labels 1.104  imitation 73.08
 single_task                | labels 2.044
-single_task_distillation   | labels 2.074  features 0.1993
+single_task_distillation   | labels 2.074  imitation 0.1993
 student_alone              | labels 1.104
 uncertainty_weighting      | lung 0.5186  breast 0.5029
 universal_pretraining      | labels 1.734

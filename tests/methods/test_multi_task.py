@@ -13,7 +13,7 @@ def test_of_one_task_it_is_the_student_alone() -> None:
     batch, student = tiny_batch(), tiny_student()
     batch.tasks[:] = 0
     method = MultiTask(student, tiny_tasks()[:1])
-    method.heads.linears[0].load_state_dict(student.head.state_dict())
+    method.objective.heads.linears[0].load_state_dict(student.head.state_dict())
     alone = cross_entropy(student(batch.images).logits, batch.targets, batch.weights)
     assert_close(method.losses(batch, 0.5), {"labels": alone})
 

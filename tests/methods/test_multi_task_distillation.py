@@ -17,7 +17,7 @@ def test_a_weight_of_0_leaves_plain_multi_task_learning() -> None:
     batch, student = tiny_batch(), tiny_student()
     plain = MultiTask(student, tiny_tasks())
     method = MultiTaskDistillation(student, tiny_teacher(), tiny_tasks(), imitation=0.0)
-    method.heads.load_state_dict(plain.heads.state_dict())
+    method.objective.heads.load_state_dict(plain.objective.heads.state_dict())
     assert_close(sum(method.losses(batch, 0.5).values()), plain.losses(batch, 0.5)["labels"])
 
 
@@ -26,9 +26,9 @@ def test_the_students_projected_features_imitate_the_teachers_untouched_ones() -
     method = MultiTaskDistillation(
         student, teacher, tiny_tasks(), temperature=3.0, imitation=0.5
     ).eval()
-    own = method.project(student(batch.images).features)
+    own = method.objective.project(student(batch.images).features)
     expected = 0.5 * feature_kl(own, teacher(batch).features, 3.0)
-    assert_close(method.losses(batch, 0.5)["features"], expected)
+    assert_close(method.losses(batch, 0.5)["imitation"], expected)
 
 
 def test_images_without_labels_are_imitated_and_deploy_nothing() -> None:
@@ -37,8 +37,8 @@ def test_images_without_labels_are_imitated_and_deploy_nothing() -> None:
     method = MultiTaskDistillation(tiny_student(), tiny_teacher(), (*tiny_tasks(), LOOSE))
     losses = method.losses(batch, 0.5)
     method.backward(losses)
-    assert losses["labels"] == 0 and losses["features"] > 0
-    assert method.project.weight.grad.any()
+    assert losses["labels"] == 0 and losses["imitation"] > 0
+    assert method.objective.project.weight.grad.any()
     assert list(method.deploy()) == ["lung", "breast"]
 
 
@@ -50,4 +50,4 @@ def test_without_any_label_it_says_so() -> None:
 def test_the_projection_stays_behind() -> None:
     method = MultiTaskDistillation(tiny_student(), tiny_teacher(), tiny_tasks())
     kept = {id(p) for network in method.deploy().values() for p in network.parameters()}
-    assert id(method.project.weight) not in kept
+    assert id(method.objective.project.weight) not in kept

@@ -1,6 +1,7 @@
 """A network of its own for each task."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,3 +67,14 @@ def test_losses_are_those_of_all_tasks_together() -> None:
         share.tasks[:] = task
         parts.append(method.losses(share, 0.5)["labels"])
     assert_close(whole, torch.stack(parts).sum())
+
+
+def test_a_task_whose_only_sample_could_not_be_normalised_waits_for_another() -> None:
+    batch, method = tiny_batch(), SingleTask(tiny_student(), tiny_tasks())
+    batch.tasks[:] = 0
+    batch.tasks[-1] = 1
+    batch = replace(batch, images=batch.images[..., :4, :4])  # the last map has one pixel
+    method.backward(method.losses(batch, 0.5))
+    lung, breast = method.deploy().values()
+    assert all(p.grad is None for p in breast.parameters())
+    assert all(p.grad is not None for p in lung.parameters())

@@ -20,7 +20,7 @@ def test_each_network_and_projection_learns_as_if_it_were_trained_alone() -> Non
             tiny_student(), teacher, (task,), temperature=3.0, imitation=0.5
         )
         alone.load_state_dict(method.methods[place].state_dict())
-        alone.encoder.load_state_dict(student.encoder.state_dict())  # statistics have not moved
+        alone.network.load_state_dict(student.encoder.state_dict())  # statistics have not moved
         alone.backward(alone.losses(share_of(batch, place), 0.5))
         for ours, theirs in zip(
             method.methods[place].parameters(), alone.parameters(), strict=True

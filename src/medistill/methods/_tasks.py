@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from medistill.errors import UserError
-from medistill.losses.collective import anywhere, whole_batch_mean
+from medistill.losses.collective import anywhere, processes, whole_batch_mean
 from medistill.losses.precision import at_least_float32
 from medistill.losses.supervised import UNLABELLED, each_cross_entropy
 from medistill.methods._words import name_of
@@ -85,6 +86,17 @@ def means_by_task(
 def present(batch: Batch, count: int) -> list[bool]:
     """Which tasks have a sample in the batch of all processes."""
     return anywhere(_members(batch, count).any(1))
+
+
+def several(batch: Batch, count: int) -> list[bool]:
+    """Which tasks have two samples or more in the batch of all processes.
+
+    One alone has no statistics: a batch norm over a map of one pixel refuses it.
+    """
+    members = _members(batch, count).sum(1)
+    if processes() > 1:
+        dist.all_reduce(members)
+    return (members > 1).tolist()
 
 
 def labelled(batch: Batch, count: int) -> list[bool]:

@@ -25,6 +25,7 @@ class Method(nn.Module, ABC):
             it inserts adapters while their own weights rest.
         tunable: The setting that is its own weight, such as `weights.geometry`: what a comparison
             may choose on validation. By default `imitation`, where it has such a setting.
+        volumes: Whether it trains segmenters on volumes too.
         one_task: Whether a method that takes `tasks` is, for one task, a rival of those that do
             not.
     """
@@ -34,6 +35,7 @@ class Method(nn.Module, ABC):
     scales: ClassVar[Literal["none", "last", "all"]] = "none"
     family: ClassVar[Literal["any", "vit"]] = "any"
     tunable: ClassVar[str | None] = None
+    volumes: ClassVar[bool] = False
     one_task: ClassVar[bool] = False
 
     @abstractmethod

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from medistill.losses.collective import whole_batch
 from medistill.losses.information import infomax, infomin, released_infomax
 from medistill.methods._settings import Weight
-from medistill.methods._tasks import Heads, batch_mean, present, refuse_unlabelled, rows_of
+from medistill.methods._tasks import Heads, batch_mean, refuse_unlabelled, rows_of, several
 from medistill.methods.base import Method
 from medistill.models.backbones.base import build_backbone
 from medistill.models.backbones.pair import Branch, Pair
@@ -89,18 +89,21 @@ class KnowledgeFactorization(Method):
         return self.heads.on([self._joined(branch) for branch in self.branches])
 
     def _own(self, batch: Batch, space: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Each sample's features by its task's own network, and their divergence from noise."""
+        """Each sample's features by its task's own network, and their divergence from noise.
+
+        A sample that is its task's only one in the batch has none of its own.
+        """
         images = self.encoder.prepared(batch.images)
         own = images.new_zeros(len(batch), self.encoder.width)
         spread, seen = own.new_zeros(()), 0
-        for place in compress(count(), present(batch, len(self.branches))):
+        for place in compress(count(), several(batch, len(self.branches))):
             rows = rows_of(batch, place)
             features = self.branches[place](images[rows], space).flatten(2).mean(2)
             own = own.index_add(0, rows, features.to(own.dtype))
             everyone = whole_batch(features)
             spread = spread + len(everyone) * infomin(everyone)
             seen += len(everyone)
-        return own, spread / seen
+        return own, spread / max(seen, 1)
 
     def _joined(self, branch: nn.Module) -> Encoder:
         assert isinstance(branch, Branch)

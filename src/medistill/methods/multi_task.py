@@ -1,37 +1,43 @@
-"""Plain multi-task learning (MTL): one encoder for all tasks, and a head for each."""
+"""Plain multi-task learning (MTL): one network for all tasks, and a head for each."""
 
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from medistill.methods._tasks import Heads, batch_mean, refuse_unlabelled
+from medistill.losses.collective import whole_batch_mean
+from medistill.methods._kinds import objective_of
+from medistill.methods._tasks import refuse_unlabelled
 from medistill.methods.base import Method
-from medistill.models.networks import Student
 from medistill.types import Batch, Task
 
 
 class MultiTask(Method):
     """Encoder that learns all tasks together from mixed batches, with one head per task.
 
+    A segmenter has no heads: it is asked for the classes of each task, and so may teach others.
+
     Args:
-        student: Network whose encoder is shared; its own head is left aside.
+        student: A classifier, whose own head is left aside, or a segmenter.
         tasks: In the order of `Batch.tasks`.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("mtl",)
     paper: ClassVar[str] = "Caruana, Multitask Learning, Machine Learning 1997"
+    volumes: ClassVar[bool] = True
 
-    def __init__(self, student: Student, tasks: tuple[Task, ...]) -> None:
+    def __init__(self, student: nn.Module, tasks: tuple[Task, ...]) -> None:
         super().__init__()
         refuse_unlabelled(self, tasks)
-        self.encoder = student.encoder
-        self.heads = Heads(student.width, tasks)
+        self.objective = objective_of(student, None, tasks)
+        self.network = self.objective.network
+        self.tasks = tasks
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Cross-entropy of each sample by its task's head: Σ (n_t / B) L_t over the tasks."""
-        each = self.heads(self.encoder(batch.images).features, batch)
-        return {"labels": batch_mean(each, batch)}
+        """Loss of each sample as its task asks: Σ (n_t / B) L_t over the tasks."""
+        output = self.network(*self.objective.inputs(batch))
+        judged = self.objective.labels(output, batch)
+        return {"labels": whole_batch_mean(judged.each, judged.weights)}
 
     def deploy(self) -> dict[str, nn.Module]:
-        """The shared encoder with each task's head."""
-        return self.heads.on([self.encoder] * len(self.heads.tasks))
+        """The shared network with each task's head, or asked for each task's classes."""
+        return self.objective.networks([self.network] * len(self.tasks))

@@ -5,12 +5,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from medistill.errors import UserError
-from medistill.losses.divergence import feature_kl
+from medistill.losses.collective import whole_batch_mean
+from medistill.methods._kinds import objective_of
+from medistill.methods._objectives import Imitated
 from medistill.methods._settings import Temperature, Weight
-from medistill.methods._tasks import Heads, batch_mean
 from medistill.methods._words import name_of
 from medistill.methods.base import Method
-from medistill.models.networks import Student
 from medistill.models.teachers import Teacher
 from medistill.types import Batch, Task
 
@@ -18,14 +18,16 @@ from medistill.types import Batch, Task
 class MultiTaskDistillation(Method):
     """Encoder that learns all tasks, and whose projected features imitate the teacher's.
 
-    Images of a task without labels are imitated all the same.
+    Images of a task without labels are imitated all the same. Of a segmenter the masks imitate.
 
     Args:
-        student: Network whose encoder is shared; its own head is left aside.
-        teacher: Frozen; its pooled features are imitated.
+        student: A classifier, whose own head is left aside, or a segmenter.
+        teacher: Frozen; its pooled features, or its masks, are imitated.
         tasks: In the order of `Batch.tasks`; at least one with labels.
-        temperature: Softens both features, whose dimensions are read as classes.
-        imitation: Weight of the divergence from the teacher's features: the paper's β.
+        temperature: Softens both features, whose dimensions are read as classes, or both masks.
+            By default 10, and 1 for masks.
+        imitation: Weight of the divergence from the teacher: the paper's β. By default 1, and 0.1
+            for masks.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("mtl_kd",)
@@ -33,15 +35,16 @@ class MultiTaskDistillation(Method):
         "The baseline MTL-KD of Zhou et al., "
         "Low-Rank Knowledge Decomposition for Medical Foundation Models, CVPR 2024"
     )
+    volumes: ClassVar[bool] = True
 
     def __init__(
         self,
-        student: Student,
+        student: nn.Module,
         teacher: Teacher,
         tasks: tuple[Task, ...],
         *,
-        temperature: Temperature = 10.0,
-        imitation: Weight = 1.0,
+        temperature: Temperature | None = None,
+        imitation: Weight | None = None,
     ) -> None:
         super().__init__()
         if not any(task.classes for task in tasks):
@@ -50,24 +53,23 @@ class MultiTaskDistillation(Method):
                 f"{name_of(self)} needs labels, but no task has any ({names}). Add a root with "
                 "classes."
             )
-        self.encoder = student.encoder
+        imitated = Imitated(temperature=temperature)
+        self.objective = objective_of(student, teacher, tasks, imitated=imitated)
+        self.network = self.objective.network
         self.teacher = teacher
-        self.temperature = temperature
-        self.imitation = imitation
-        self.heads = Heads(student.width, tasks)
-        # On the student's side: one that the teacher's features passed could make them constant.
-        self.project = nn.Linear(student.width, teacher.width)
+        self.tasks = tasks
+        self.imitation = self.objective.imitation_weight if imitation is None else imitation
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Equation 9 of the paper."""
-        features = self.encoder(batch.images).features
-        wanted = self.teacher(batch).features
-        divergence = feature_kl(self.project(features), wanted, self.temperature)
+        """Equation 9 of the paper without experts; 7 and 8 where masks are learnt."""
+        output = self.network(*self.objective.inputs(batch))
+        judged = self.objective.labels(output, batch)
+        distance = self.objective.imitation(output, batch, self.teacher(batch))
         return {
-            "labels": batch_mean(self.heads(features, batch), batch),
-            "features": self.imitation * divergence,
+            "labels": whole_batch_mean(judged.each, judged.weights),
+            "imitation": self.imitation * distance,
         }
 
     def deploy(self) -> dict[str, nn.Module]:
-        """The shared encoder with each task's head."""
-        return self.heads.on([self.encoder] * len(self.heads.tasks))
+        """The shared network with each task's head, or asked for each task's classes."""
+        return self.objective.networks([self.network] * len(self.tasks))

@@ -2,10 +2,11 @@
 
 from typing import ClassVar
 
+from torch import nn
+
 from medistill.methods._apart import Apart, alike
 from medistill.methods._tasks import refuse_unlabelled
 from medistill.methods.multi_task import MultiTask
-from medistill.models.networks import Student
 from medistill.types import Task
 
 
@@ -19,7 +20,8 @@ class SingleTask(Apart):
 
     aliases: ClassVar[tuple[str, ...]] = ("stl",)
     paper: ClassVar[str] = "None: the baseline of every paper on several tasks"
+    volumes: ClassVar[bool] = True
 
-    def __init__(self, student: Student, tasks: tuple[Task, ...]) -> None:
+    def __init__(self, student: nn.Module, tasks: tuple[Task, ...]) -> None:
         refuse_unlabelled(self, tasks)
         super().__init__([MultiTask(alike(student), (task,)) for task in tasks])

@@ -2,11 +2,12 @@
 
 from typing import ClassVar
 
+from torch import nn
+
 from medistill.methods._apart import Apart, alike
 from medistill.methods._settings import Temperature, Weight
 from medistill.methods._tasks import refuse_unlabelled
 from medistill.methods.multi_task_distillation import MultiTaskDistillation
-from medistill.models.networks import Student
 from medistill.models.teachers import Teacher
 from medistill.types import Task
 
@@ -16,10 +17,12 @@ class SingleTaskDistillation(Apart):
 
     Args:
         student: Each network starts as a copy of it; its own head is left aside.
-        teacher: Frozen; its pooled features are imitated.
+        teacher: Frozen; its pooled features, or its masks, are imitated.
         tasks: In the order of `Batch.tasks`.
-        temperature: Softens both features, whose dimensions are read as classes.
-        imitation: Weight of the divergence from the teacher's features: the paper's β.
+        temperature: Softens both features, whose dimensions are read as classes, or both masks.
+            By default 10, and 1 for masks.
+        imitation: Weight of the divergence from the teacher: the paper's β. By default 1, and 0.1
+            for masks.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("stl_kd",)
@@ -27,18 +30,23 @@ class SingleTaskDistillation(Apart):
         "The baseline STL-KD of Zhou et al., "
         "Low-Rank Knowledge Decomposition for Medical Foundation Models, CVPR 2024"
     )
+    volumes: ClassVar[bool] = True
 
     def __init__(
         self,
-        student: Student,
+        student: nn.Module,
         teacher: Teacher,
         tasks: tuple[Task, ...],
         *,
-        temperature: Temperature = 10.0,
-        imitation: Weight = 1.0,
+        temperature: Temperature | None = None,
+        imitation: Weight | None = None,
     ) -> None:
         refuse_unlabelled(self, tasks)
-        settings = {"temperature": temperature, "imitation": imitation}
         super().__init__(
-            [MultiTaskDistillation(alike(student), teacher, (task,), **settings) for task in tasks]
+            [
+                MultiTaskDistillation(
+                    alike(student), teacher, (task,), temperature=temperature, imitation=imitation
+                )
+                for task in tasks
+            ]
         )
