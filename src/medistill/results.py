@@ -27,6 +27,9 @@ class Estimate(TypedDict):
     high: float | None
 
 
+SHARED = "shared"
+"""What a backbone that several tasks have in common is called among what a run deploys."""
+
 Metrics = dict[str, dict[str, dict[str, Estimate]]]
 """Split, then task, then metric: the shape of `metrics.json`."""
 
@@ -115,6 +118,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def regions(self) -> Path:
+        """Of a segmentation of several tasks: metrics by split, region and name."""
+        return self.path / "regions.json"
+
+    @property
     def teacher_metrics(self) -> Path:
         """The same of the teacher's probe, on the same images."""
         return self.path / "teacher-metrics.json"
@@ -141,7 +149,7 @@ class RunFolder:
 
     @property
     def cost(self) -> Path:
-        """Parameters, MACs, bytes and latency of teacher and student, and their ratios."""
+        """What teacher and student cost, and their ratios; of several tasks each, and together."""
         return self.path / "cost.json"
 
     @property
@@ -174,10 +182,9 @@ class RunFolder:
         return DeployedFolder(self.path / "deployed" / task)
 
     def tasks(self) -> list[str]:
-        """Names of the tasks that have a deployed network."""
-        return sorted(
-            config.parent.name for config in (self.path / "deployed").glob("*/config.json")
-        )
+        """Names of the tasks that have a deployed network; what they share is none."""
+        found = (self.path / "deployed").glob("*/config.json")
+        return sorted({config.parent.name for config in found} - {SHARED})
 
     @property
     def finished(self) -> bool:

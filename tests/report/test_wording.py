@@ -40,8 +40,9 @@ def test_quantities_have_a_prefix_and_a_unit(value: float | None, unit: str, tex
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("accuracy", "74.9 %"), ("auroc", "0.749"), ("sensitivity/a", "74.9 %"), ("new", "0.749")],
-)
+    [("accuracy", "74.9 %"), ("auroc", "0.749"), ("sensitivity/a", "74.9 %"), ("new", "0.749"),
+     ("dice/liver", "0.749"), ("hd95_mm", "0.75 mm"), ("hd95_mm/liver", "0.75 mm")],
+)  # fmt: skip
 def test_shares_are_in_per_cent_and_areas_are_not(key: str, text: str) -> None:
     assert value_of(key, 0.74876) == text
 
@@ -100,3 +101,22 @@ def test_names_stand_in_a_sentence() -> None:
 )  # fmt: skip
 def test_networks_are_called_without_the_folders_of_a_machine(name: str, text: str) -> None:
     assert network(name) == text
+
+
+def test_distances_are_in_millimetres_with_their_interval_and_their_differences() -> None:
+    estimate = {"value": 4.308, "low": 3.9, "high": 5.012}
+    assert said("hd95_mm", estimate) == "4.31 mm (3.90 to 5.01)"
+    assert difference_of("hd95_mm", 0.4) == "+0.40 mm"
+    assert difference_interval("hd95_mm", -0.1, 0.9) == "\N{MINUS SIGN}0.10 to +0.90"
+
+
+def test_metric_of_one_class_is_as_good_or_bad_as_its_kind() -> None:
+    assert metric("hd95_mm/liver").lower
+    assert metric("hd95_mm/liver").words == "HD95, liver"
+    assert not metric("dice/liver").lower
+
+
+def test_plurals_are_those_of_the_language() -> None:
+    assert [counted(2, "case"), counted(2, "patch"), counted(1, "patch")] == [
+        "2 cases", "2 patches", "1 patch"
+    ]  # fmt: skip

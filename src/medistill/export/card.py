@@ -1,23 +1,27 @@
 """The model card: what a run made, from what, for what, and how well it does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from medistill.export import volume_card
+from medistill.export.markdown import listed, section, table
 from medistill.results import DeployedFolder, RunFolder, read_json, write_text
 
 Facts = Mapping[str, Any]
+Part = Callable[[Facts], str]
 
 FEW = 300  # a 95 % interval of an accuracy is then at least some 6 points wide
 NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial")
 COSTS = {
     "parameters": ("Parameters", 1e6, "M"),
-    "macs": ("Multiply-accumulates for one image", 1e9, "G"),
+    "macs": ("Multiply-accumulates for one image or patch", 1e9, "G"),
     "bytes": ("Weights", 1e6, "MB"),
     "latency_ms_p50": ("CPU latency, median", 1, "ms"),
     "latency_ms_p95": ("CPU latency, 95th percentile", 1, "ms"),
+    "seconds_a_volume": ("CPU time for one volume, median", 1, "s"),
 }
 
 
@@ -47,8 +51,15 @@ def model_card(facts: Facts) -> str:
     Args:
         facts: As `card_facts` gathers them; what is missing is left out of the card.
     """
-    parts = [_front_matter(facts), *(section(facts) for section in _SECTIONS)]
+    parts = [_front_matter(facts), *(_written(part, facts) for part in _SECTIONS)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _written(part: Part, facts: Facts) -> str:
+    """A part of the card, as it is said of volumes where the networks outline them."""
+    if part in _OF_VOLUMES and _outlines(facts):
+        return _OF_VOLUMES[part](_answered(facts))
+    return part(facts)
 
 
 def _front_matter(facts: Facts) -> str:
@@ -62,7 +73,7 @@ def _front_matter(facts: Facts) -> str:
     }
     document = {
         "license": licences[0].lower().replace(" ", "-") if len(licences) == 1 else "other",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": "image-segmentation" if _outlines(facts) else "image-classification",
         "library_name": "onnx",
         "tags": ["medical-imaging", "knowledge-distillation", "medistill"],
         "datasets": [root for _, root in _roots(facts)],
@@ -80,15 +91,15 @@ def _title(facts: Facts) -> str:
     how = f" ({method})" if method else ""
     return (
         f"# {facts.get('name', 'A medistill model')}\n\n`{student}`{taught}{how}, for "
-        f"{_listed(facts.get('tasks') or ['images'])}. Made by medistill"
+        f"{listed(facts.get('tasks') or ['images'])}. Made by medistill"
         f"{_version(facts)}.\n\n> **Not a medical device.** Nothing here has been cleared for "
         "diagnosis, for treatment, or for triage of patients."
     )
 
 
 def _use(facts: Facts) -> str:
-    answers = [f"- `{task}`: {_listed(config['classes'])}" for task, config in _answered(facts)]
-    return _section(
+    answers = [f"- `{task}`: {listed(config['classes'])}" for task, config in _answered(facts)]
+    return section(
         "Intended use",
         "Research, and evaluation on your own data before anything else."
         + (" Each image gets a probability for each class of a task:" if answers else ""),
@@ -99,16 +110,17 @@ def _use(facts: Facts) -> str:
 
 
 def _data(facts: Facts) -> str:
-    counts = {task: config["images"] for task, config in _tasks(facts) if config.get("images")}
+    noun = _noun(facts)
+    counts = {task: config[noun] for task, config in _tasks(facts) if config.get(noun)}
     splits = list(dict.fromkeys(split for found in counts.values() for split in found))
     rows = [[task, *(found.get(split, 0) for split in splits)] for task, found in counts.items()]
     roots = "\n".join(f"- `{task}`: {root}" for task, root in _roots(facts))
     if not roots and not rows:
         return ""
-    return _section(
+    return section(
         "Data",
         roots,
-        _table(["images", *splits], rows) if rows else "",
+        table([noun, *splits], rows) if rows else "",
         "Choices were made on the validation split, and the test split was read once, at the end. "
         "This card and the model hold no image, no name of a file, and nothing of a patient.",
     )
@@ -125,7 +137,7 @@ def _teacher(facts: Facts) -> str:
     lines += [f"- {other}" for other in _licences(facts) if other != licence]
     if _non_commercial(facts):
         lines.append("**Its terms forbid commercial use, and this student inherits them.**")
-    return _section("Teacher", "\n".join(lines), "Nothing of the teacher is in the exported file.")
+    return section("Teacher", "\n".join(lines), "Nothing of the teacher is in the exported file.")
 
 
 def _terms(facts: Facts) -> str:
@@ -133,9 +145,9 @@ def _terms(facts: Facts) -> str:
     licences = _licences(facts)
     if _teacher_of(facts) or not licences:
         return ""
-    told = f"The weights that this network began with are under: {_listed(licences)}."
+    told = f"The weights that this network began with are under: {listed(licences)}."
     forbidden = "**Their terms forbid commercial use, and this network inherits them.**"
-    return _section("Terms", told, forbidden if _non_commercial(facts) else "")
+    return section("Terms", told, forbidden if _non_commercial(facts) else "")
 
 
 def _method(facts: Facts) -> str:
@@ -147,7 +159,7 @@ def _method(facts: Facts) -> str:
         **{f"training.{key}": value for key, value in training.items()},
     }
     rows = [[key, f"`{value}`"] for key, value in known.items() if value is not None]
-    return _section("Method", _table(["setting", "value"], rows)) if rows else ""
+    return section("Method", table(["setting", "value"], rows)) if rows else ""
 
 
 def _results(facts: Facts) -> str:
@@ -156,11 +168,11 @@ def _results(facts: Facts) -> str:
         # What choices were made on says little about new images.
         if split not in ("train", "validation"):
             told += [
-                f"{task}, {split} split:\n\n{_table(['metric', 'value', '95 % interval'], rows)}"
+                f"{task}, {split} split:\n\n{table(['metric', 'value', '95 % interval'], rows)}"
                 for task, found in tasks.items()
                 if (rows := [row for name, e in found.items() if (row := _estimate(name, e))])
             ]
-    return _section("Results", *told) if told else ""
+    return section("Results", *told) if told else ""
 
 
 def _estimate(name: str, estimate: Mapping[str, float | None]) -> list[str] | None:
@@ -179,15 +191,15 @@ def _cost(facts: Facts) -> str:
         values = [found[side].get(key) for side in sides]
         if any(value is not None for value in values):
             rows.append([name, *("" if v is None else f"{v / unit:.3g} {symbol}" for v in values)])
-    return _section("Size and speed", _table(["", *sides], rows)) if rows else ""
+    return section("Size and speed", table(["", *sides], rows)) if rows else ""
 
 
 def _preprocessing(facts: Facts) -> str:
     if not _answered(facts):
         return ""
     sizes = {config["size"] for _, config in _answered(facts) if "size" in config}
-    size = f" to {_listed(f'{size} x {size}' for size in sorted(sizes))} pixels" if sizes else ""
-    return _section(
+    size = f" to {listed(f'{size} x {size}' for size in sorted(sizes))} pixels" if sizes else ""
+    return section(
         "Preprocessing",
         "The ONNX file holds all of it: uint8 pixels of any height and width, in three channels "
         f"(grey repeated), are resized{size} (triangle filter with antialiasing, the sides' ratio "
@@ -200,7 +212,7 @@ def _preprocessing(facts: Facts) -> str:
 def _limits(facts: Facts) -> str:
     tests = {task: config.get("images", {}).get("test", 0) for task, config in _tasks(facts)}
     few = [task for task, count in tests.items() if 0 < count < FEW]
-    return _section(
+    return section(
         "Limitations",
         "- The intervals tell what another draw of images from the same source would change; other "
         "scanners, hospitals and populations can change more. Evaluate there: `medistill evaluate "
@@ -208,7 +220,7 @@ def _limits(facts: Facts) -> str:
         "- Probabilities are calibrated for the shares of classes in the validation split.\n"
         "- `unlike` flags images of unusual size, values, brightness or colour. It does not notice "
         "another organ or another disease.",
-        f"- Few test images: {_listed(few)}. Read the intervals, not the values." if few else "",
+        f"- Few test images: {listed(few)}. Read the intervals, not the values." if few else "",
     )
 
 
@@ -218,7 +230,7 @@ def _how_to(facts: Facts) -> str:
     task, config = _answered(facts)[0]
     path = DeployedFolder(Path("deployed", task)).onnx.as_posix()
     classes = list(config["classes"])
-    return _section(
+    return section(
         "How to use",
         f"```bash\nmedistill predict {path} images/ --out predictions.csv\n```",
         "Or with ONNX Runtime alone:",
@@ -260,6 +272,15 @@ def _tasks(facts: Facts) -> list[tuple[str, dict[str, Any]]]:
     return list(facts.get("tasks", {}).items())
 
 
+def _noun(facts: Facts) -> str:
+    return "volumes" if _outlines(facts) else "images"
+
+
+def _outlines(facts: Facts) -> bool:
+    """Whether the networks outline organs in volumes, and do not name the classes of images."""
+    return any(config.get("kind") == "segmentation" for _, config in _answered(facts))
+
+
 def _answered(facts: Facts) -> list[tuple[str, dict[str, Any]]]:
     """Tasks with classes; a network that learned without labels has none, and no ONNX file."""
     return [(task, config) for task, config in _tasks(facts) if config.get("classes")]
@@ -282,21 +303,13 @@ def _version(facts: Facts) -> str:
     return f" {version}" if version else ""
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _section(title: str, *paragraphs: str) -> str:
-    return "\n\n".join([f"## {title}", *(text for text in paragraphs if text)])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
 _SECTIONS = (
     _title, _use, _data, _teacher, _terms, _method, _results, _cost, _preprocessing, _limits,
     _how_to,
 )  # fmt: skip
+_OF_VOLUMES = {
+    _use: volume_card.use,
+    _preprocessing: volume_card.preprocessing,
+    _limits: volume_card.limits,
+    _how_to: volume_card.how_to,
+}

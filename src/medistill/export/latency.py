@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medistill.export.onnx import portable, traced
-from medistill.export.runtime import ASKED_ALONE, open_session
+from medistill.export.runtime import ASKED_ALONE
+from medistill.export.session import open_session
 
 WARM_UP = 3
 FEWEST = 10  # runs, however slow

@@ -8,7 +8,6 @@ from typing import Any
 
 from medistill.export.profile import ImageProfile
 
-KEY = "medistill"  # of the ONNX metadata entry
 FORMAT = 1
 PROBABILITIES, EVIDENCE = "probabilities", "evidence"  # outputs of the ONNX file
 

@@ -16,7 +16,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from medistill.errors import UserError
-from medistill.export.metadata import EVIDENCE, KEY, PROBABILITIES, Metadata
+from medistill.export.metadata import EVIDENCE, PROBABILITIES, Metadata
+from medistill.export.session import KEY
 from medistill.resampling import resize
 from medistill.results import replacing
 from medistill.types import Output
@@ -108,7 +109,7 @@ def export_onnx(network: nn.Module, config: Mapping[str, Any], path: Path) -> No
         UserError: The network is too large for one file, or ONNX has no words for it.
     """
     metadata = Metadata.of(config)
-    _refuse_too_large(network, path)
+    refuse_too_large(network, path)
     copy = portable(network)
     pipeline = Pipeline(copy, metadata.size, metadata.temperature)
     module: nn.Module = pipeline
@@ -118,9 +119,21 @@ def export_onnx(network: nn.Module, config: Mapping[str, Any], path: Path) -> No
         metadata = replace(metadata, evidence=EVIDENCE)
     example = torch.zeros(1, metadata.size + 5, metadata.size + 3, 3, dtype=torch.uint8)
     height, width = torch.export.Dim("height"), torch.export.Dim("width")
-    model = traced(module, example, "image", wanted, {1: height, 2: width}).model_proto
+    program = traced(module, example, "image", wanted, {1: height, 2: width})
+    write_program(program, metadata.to_json(), path)
+
+
+def write_program(program: torch.onnx.ONNXProgram, carried: str, path: Path) -> None:
+    """Write a graph as one file, whole or not at all, with a document in its metadata.
+
+    Args:
+        program: As `traced` gives it.
+        carried: The document, as JSON.
+        path: The file; one that is there already is replaced.
+    """
+    model = program.model_proto
     _strip(model)
-    onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
+    onnx.helper.set_model_props(model, {KEY: carried})
     onnx.checker.check_model(model, full_check=True)
     with replacing(path) as draft:
         draft.write_bytes(model.SerializeToString(deterministic=True))
@@ -197,7 +210,8 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _refuse_too_large(network: nn.Module, path: Path) -> None:
+def refuse_too_large(network: nn.Module, path: Path) -> None:
+    """Refuse, before any work, a network that one file cannot hold."""
     numbers = sum(tensor.numel() for tensor in [*network.parameters(), *network.buffers()])
     if 4 * numbers > LIMIT_BYTES:
         raise UserError(

@@ -14,8 +14,9 @@ from jaxtyping import Float, UInt8
 
 from medistill.data.formats import Picture, image_files, read_image
 from medistill.errors import UserError
-from medistill.export.metadata import KEY, PROBABILITIES, Metadata
+from medistill.export.metadata import PROBABILITIES, Metadata
 from medistill.export.overlay import Overlays
+from medistill.export.session import carried, one_line, open_session, unusable
 
 Progress = Callable[[int, int], None]
 """Told how many files are done, and of how many."""
@@ -30,14 +31,21 @@ class Model:
     Args:
         path: The `.onnx` file.
         threads: As many as ONNX Runtime may use; all cores by default.
+        session: Of the file, if it is open already.
 
     Raises:
         UserError: The file is missing, broken, or was not made by medistill.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        session: onnxruntime.InferenceSession | None = None,
+    ) -> None:
         self.path = path
-        self.session = open_session(path, threads)
+        self.session = session or open_session(path, threads)
         self.metadata = _metadata(self.session, path)
 
     @property
@@ -101,24 +109,6 @@ def three_channels(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
     """Pixels as an exported model takes them: grey is repeated."""
     height, width, _ = picture.pixels.shape
     return np.ascontiguousarray(np.broadcast_to(picture.pixels, (height, width, 3)))
-
-
-def open_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A session of ONNX Runtime on the CPU.
-
-    Raises:
-        UserError: The file is missing, or no ONNX file.
-    """
-    if not path.is_file():
-        raise UserError(f"No model at {path} (looked for {path.resolve()}).")
-    onnxruntime.set_default_logger_severity(3)  # it warns of graphics cards that it cannot find
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base
-        raise UserError(f"{path} cannot be loaded as ONNX: {_one_line(error)}") from error
 
 
 def predict_files(
@@ -195,7 +185,7 @@ class Rows:
             picture = read_image(file)
             return {"file": file.as_posix(), **self._answers(picture)}
         except Exception as error:  # one odd file must not end a run over thousands
-            reason = _one_line(error).removeprefix(f"{file}: ")
+            reason = one_line(error).removeprefix(f"{file}: ")
             return {"file": file.as_posix(), "error": reason}
 
     def _answers(self, picture: Picture) -> dict[str, str]:
@@ -222,14 +212,11 @@ class Rows:
 
 
 def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Metadata:
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if text is None:
-        raise UserError(f"{path} was not written by medistill export: it names no classes.")
+    text = carried(session, path)
     try:
         return Metadata.from_json(text)
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {_one_line(error)}"
-        raise UserError(f"{path}: its metadata cannot be used ({reason}).") from error
+        raise unusable(path, error) from error
 
 
 def _refuse_out(out: Path | None, files: Sequence[Path]) -> None:
@@ -254,7 +241,3 @@ def _table(out: Path | None) -> Iterator[TextIO]:
         part.replace(out)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror or error}.") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from medistill.report import figures
 from medistill.report.comparison import (
     Contender,
+    Shared,
     contenders,
     distinguishable,
+    shared_cases,
     shared_samples,
 )
 from medistill.report.evidence import Evidence, distinct_names
@@ -51,6 +53,7 @@ def _intervals(found: Sequence[Contender]) -> list[Html]:
     shown = {
         key: [(one.series, one.name, one.estimates[key]) for one in found if key in one.estimates]
         for key in KEYS
+        if not metric(key).unit  # millimetres and shares have no axis in common
     }
     rows = {key: marks for key, marks in shown.items() if marks}
     if len(found) < 2 or not rows:
@@ -69,10 +72,9 @@ def _verdicts(evidence: Evidence, others: Sequence[Evidence], task: str) -> list
 
 def _incomparable(evidence: Evidence, other: Evidence, name: str, task: str) -> list[Html]:
     """A word of warning where the other run was not judged on the same images."""
-    own, theirs = evidence.table(task), other.table(task)
-    if own is None or theirs is None or own.split != theirs.split:
+    shared = _in_common(evidence, other, task)
+    if shared is None:
         return [_note(name, ": it has no predictions for the same task and split.")]
-    shared = shared_samples(own, theirs)
     if shared.same:
         return []
     counts = f"{shared.both} of {shared.own} here and {shared.theirs} there"
@@ -81,6 +83,17 @@ def _incomparable(evidence: Evidence, other: Evidence, name: str, task: str) -> 
             name, f": it was judged on other images ({counts} are shared), so they do not compare."
         )
     ]
+
+
+def _in_common(evidence: Evidence, other: Evidence, task: str) -> Shared | None:
+    """What both were judged on; None where one of them has not told."""
+    if evidence.split != other.split:
+        return None
+    cases = evidence.cases(task), other.cases(task)
+    if all(cases):
+        return shared_cases(*cases)
+    own, theirs = evidence.table(task), other.table(task)
+    return shared_samples(own, theirs) if own and theirs else None
 
 
 def _differences(evidence: Evidence, other: Evidence, name: str, task: str) -> list[Html]:
@@ -136,13 +149,14 @@ def _verdict(apart: bool | None) -> str:
 
 def _elsewhere(evidence: Evidence, task: str) -> list[Html]:
     """What later evaluations of the same network found."""
+    known = [key for key in KEYS if key in evidence.estimates(task)]
     rows = [
-        [f"{name} ({split})", *(number(said(key, tasks[task].get(key))) for key in KEYS)]
+        [f"{name} ({split})", *(number(said(key, tasks[task].get(key))) for key in known)]
         for name, found in evidence.evaluations.items()
         for split, tasks in found.items()
         if task in tasks
     ]
-    head = ["images", *(metric(key).words for key in KEYS)]
+    head = ["images", *(metric(key).words for key in known)]
     caption = "Judged again: on images from elsewhere, or on another split."
     return [Table(head, rows, caption).html("results")] if rows else []
 

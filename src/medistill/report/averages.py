@@ -8,7 +8,7 @@ from medistill.report.evidence import Evidence
 from medistill.report.wording import inside, said
 from medistill.results import Estimate
 
-PRINTED: Final = ("accuracy", "balanced_accuracy", "auroc")
+PRINTED: Final = ("accuracy", "balanced_accuracy", "auroc", "dice", "surface_dice", "hd95_mm")
 
 
 def groups(evidence: Evidence) -> dict[str, list[str]]:
@@ -18,16 +18,25 @@ def groups(evidence: Evidence) -> dict[str, list[str]]:
     """
     judged = [task for task in evidence.tasks if evidence.estimates(task)]
     roots = evidence.part("data").get("roots") or {}
+    return together({task: (roots.get(task) or {}).get("region") or task for task in judged})
+
+
+def together(regions: Mapping[str, str]) -> dict[str, list[str]]:
+    """Tasks by the words for their mean: of every region with several but not all, then of all.
+
+    Args:
+        regions: Of each task.
+    """
     by_region: dict[str, list[str]] = {}
-    for task in judged:
-        region = (roots.get(task) or {}).get("region") or task
+    for task, region in regions.items():
         by_region.setdefault(region, []).append(task)
     found = {
         f"mean of {region}": tasks
         for region, tasks in by_region.items()
-        if 1 < len(tasks) < len(judged)
+        if 1 < len(tasks) < len(regions)
     }
-    return {**found, f"mean of {len(judged)} tasks": judged} if len(judged) > 1 else {}
+    every = {f"mean of {len(regions)} tasks": list(regions)} if len(regions) > 1 else {}
+    return {**found, **every}
 
 
 def averaged(found: Sequence[Mapping[str, Estimate]], keys: Sequence[str]) -> dict[str, Estimate]:

@@ -1,14 +1,15 @@
 """The networks that a run is compared with, and whether they differ by more than noise."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medistill.case_results import CaseResult
 from medistill.report.evidence import Evidence, distinct_names
 from medistill.report.wording import spoken
 from medistill.results import Estimate, PredictionTable
 
-STUDENT, PROBE = "student", "teacher (probe)"
+STUDENT, PROBE, TEACHER = "student", "teacher (probe)", "teacher"
 FIRST_OTHER = 2  # series of the first other run, after student and probe
 
 
@@ -57,7 +58,7 @@ def contenders(
     teacher = evidence.teacher_metrics.get(split, {}).get(task, {})
     every = [
         Contender(STUDENT, method_of(evidence), 0, evidence.estimates(task, split)),
-        Contender(PROBE, "", 1, teacher),
+        Contender(name_of_teacher(teacher), "", 1, teacher),
         *(
             Contender(name, method_of(other), number, other.estimates(task, split))
             for number, (name, other) in enumerate(
@@ -68,6 +69,11 @@ def contenders(
     return [one for one in every if one.estimates]
 
 
+def name_of_teacher(estimates: Mapping[str, Estimate]) -> str:
+    """What tables call the teacher: one that outlines answers for itself, without a probe."""
+    return TEACHER if "dice" in estimates else PROBE
+
+
 def method_of(evidence: Evidence) -> str:
     """A run's method in words; empty where the recipe is not there."""
     return spoken(evidence.part("method").get("name", ""))
@@ -75,8 +81,18 @@ def method_of(evidence: Evidence) -> str:
 
 def shared_samples(own: PredictionTable, theirs: PredictionTable) -> Shared:
     """Compare two tables by the pixels and the classes of their samples."""
+    return _shared(_keys(own), _keys(theirs))
+
+
+def shared_cases(own: Sequence[CaseResult], theirs: Sequence[CaseResult]) -> Shared:
+    """Compare the volumes, and the classes asked of them, of two segmentations."""
+    keys = ([(case.sample, *sorted(case.scores)) for case in cases] for cases in (own, theirs))
+    return _shared(*keys)
+
+
+def _shared(own: Sequence[Hashable], theirs: Sequence[Hashable]) -> Shared:
     # Digests may repeat: identical images stand in a split as often as they were listed.
-    first, second = Counter(_keys(own)), Counter(_keys(theirs))
+    first, second = Counter(own), Counter(theirs)
     return Shared((first & second).total(), first.total(), second.total())
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
+from medistill.case_results import CaseResult, read_cases
 from medistill.errors import UserError
 from medistill.results import (
     Estimate,
@@ -31,6 +32,11 @@ FILES: Final = {
     "cost.json": "the cost",
     "parity.json": "the check of the exported file",
     "worst/index.json": "the worst mistakes",
+}
+# What a segmentation writes in their stead.
+OF_VOLUMES: Final = {
+    "predictions.csv": ("cases.csv", "the scores of the cases"),
+    "worst/index.json": ("slices/index.json", "the slices"),
 }
 
 
@@ -121,15 +127,27 @@ class Evidence:
 
     @cached_property
     def mistakes(self) -> list[Document]:
-        """The worst mistakes whose picture is there; a name that leads elsewhere is left out."""
-        index = self.run.worst / "index.json"
-        # A run may come from elsewhere: its index must not fetch other files into the page.
-        return [
-            mistake
-            for mistake in (_read(index) if index.is_file() else [])
-            if Path(mistake["file"]).name == mistake["file"]
-            and (self.run.worst / mistake["file"]).is_file()
-        ]
+        """The worst mistakes whose picture is there."""
+        return _pictures(self.run.worst)
+
+    @cached_property
+    def all_cases(self) -> list[CaseResult]:
+        """Of a segmentation: the scores of every judged volume."""
+        path = self.run.cases
+        try:
+            return read_cases(path) if path.is_file() else []
+        except (KeyError, ValueError) as error:
+            raise _broken(path, error) from None
+
+    @cached_property
+    def regions(self) -> Metrics:
+        """Of a segmentation: metrics of each region, and of `all` of them."""
+        return _mapping(self.run.regions)
+
+    @cached_property
+    def slices(self) -> list[Document]:
+        """Of a segmentation: the cases of which slices were drawn."""
+        return _pictures(self.run.slices)
 
     @property
     def analysis_folder(self) -> Path:
@@ -150,7 +168,9 @@ class Evidence:
     @property
     def missing(self) -> list[str]:
         """What this run has not written, in words."""
-        return [words for file, words in FILES.items() if not (self.run.path / file).is_file()]
+        other = OF_VOLUMES if any(self.segments(task) for task in self.tasks) else {}
+        wanted = (other.get(file, (file, words)) for file, words in FILES.items())
+        return [words for file, words in wanted if not (self.run.path / file).is_file()]
 
     @property
     def tasks(self) -> list[str]:
@@ -169,6 +189,15 @@ class Evidence:
     def estimates(self, task: str, split: str | None = None) -> Mapping[str, Estimate]:
         """Metrics of a task in a split, or in the one that counts; maybe none."""
         return self.metrics.get(split or self.split, {}).get(task, {})
+
+    def segments(self, task: str) -> bool:
+        """Whether a task outlines organs in volumes, and does not name the classes of images."""
+        kinds = {source.get(task, {}).get("kind") for source in (self.configs, self.data)}
+        return "segmentation" in kinds or "dice" in self.estimates(task)
+
+    def cases(self, task: str) -> list[CaseResult]:
+        """Scores of a task's volumes in the split that counts."""
+        return [case for case in self.all_cases if (case.task, case.split) == (task, self.split)]
 
     def table(self, task: str) -> PredictionTable | None:
         """Predictions of a task in the split that counts."""
@@ -192,6 +221,17 @@ def distinct_names(evidence: Iterable[Evidence]) -> list[str]:
     return [
         one.name if names.count(one.name) == 1 else "/".join(one.run.path.resolve().parts[-2:])
         for one in runs
+    ]
+
+
+def _pictures(folder: Path) -> list[Document]:
+    """What an index says of its pictures; one whose name leads elsewhere is left out."""
+    index = folder / "index.json"
+    # A run may come from elsewhere: its index must not fetch other files into the page.
+    return [
+        picture
+        for picture in (_read(index) if index.is_file() else [])
+        if Path(picture["file"]).name == picture["file"] and (folder / picture["file"]).is_file()
     ]
 
 

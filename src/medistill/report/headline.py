@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from medistill.report.averages import averaged, groups
-from medistill.report.comparison import PROBE, method_of
+from medistill.report.comparison import method_of, name_of_teacher
 from medistill.report.evidence import Evidence
 from medistill.report.markup import Html, element, number, together
 from medistill.report.tables import Table
@@ -20,7 +20,7 @@ from medistill.report.wording import (
     value_of,
 )
 
-KEYS: Final = ("accuracy", "balanced_accuracy", "auroc")
+KEYS: Final = ("accuracy", "balanced_accuracy", "auroc", "dice", "surface_dice", "hd95_mm")
 NAMED = 5  # classes; of more only the number is said
 ALIKE = 1.05  # a ratio up to this is none to speak of
 
@@ -39,6 +39,7 @@ def headline(evidence: Evidence) -> Html:
         element("p", together(sentences, " "), class_="lede"),
         *figures,
         *summary,
+        *_regions(evidence),
         *_left_out(evidence),
     )
 
@@ -77,23 +78,37 @@ def _purpose(evidence: Evidence) -> list[str]:
         return []
     if evidence.data and not any(evidence.classes(task) for task in tasks):
         return [", trained without labels on ", listed(tasks)]
+    if _outlines(evidence):
+        return [" for ", listed(tasks), ": outlining ", _named(_classes(evidence, tasks))]
     if len(tasks) > 1:
         return [" for ", counted(len(tasks), "task"), ": ", listed(tasks)]
     classes = evidence.classes(tasks[0])
     if len(classes) < 2:
         return [" for ", tasks[0]]
-    told = listed(classes) if len(classes) <= NAMED else f"{len(classes)} classes"
     apart = "from one another" if len(classes) > 2 else "apart"
-    return [f" for {tasks[0]}: telling {told} {apart}"]
+    return [f" for {tasks[0]}: telling {_named(classes)} {apart}"]
+
+
+def _outlines(evidence: Evidence) -> bool:
+    return any(evidence.segments(task) for task in evidence.tasks)
+
+
+def _classes(evidence: Evidence, tasks: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name for task in tasks for name in evidence.classes(task)))
+
+
+def _named(classes: Sequence[str]) -> str:
+    return listed(classes) if 0 < len(classes) <= NAMED else f"{len(classes)} classes"
 
 
 def images_of(evidence: Evidence, task: str) -> int:
-    """How many images a task was judged on."""
-    table = evidence.table(task)
+    """How many images, or volumes, a task was judged on."""
+    table, account = evidence.table(task), evidence.data.get(task, {})
     if table is not None:
         return len(table)
-    counts = evidence.data.get(task, {}).get("counts", {})
-    return sum(counts.get(evidence.split, {}).values())
+    if evidence.segments(task):
+        return len(evidence.cases(task)) or account.get("volumes", {}).get(evidence.split, 0)
+    return sum(account.get("counts", {}).get(evidence.split, {}).values())
 
 
 def _size_and_speed(evidence: Evidence) -> list[Html]:
@@ -102,10 +117,13 @@ def _size_and_speed(evidence: Evidence) -> list[Html]:
     if own.get("parameters") is not None:
         held = together(["It holds ", number(amount(own["parameters"])), " parameters"])
         told.append(together([held, *_against(ratios.get("parameters"), "fewer", "more")]))
-    if own.get("latency_ms_p50") is not None:
-        time = number(amount(own["latency_ms_p50"], "ms"))
-        start = "and answers" if told else "It answers"
-        ratio = _against(ratios.get("latency_ms_p50"), "faster", "slower")
+    # A volume is answered in many patches: the time of one would say little.
+    key, unit = ("seconds_a_volume", "s") if _outlines(evidence) else ("latency_ms_p50", "ms")
+    if own.get(key) is not None:
+        time = number(amount(own[key], unit))
+        what = " a volume" if unit == "s" else ""
+        start = f"and answers{what}" if told else f"It answers{what}"
+        ratio = _against(ratios.get(key), "faster", "slower")
         told.append(together([f"{start} in ", time, " on a CPU", *ratio]))
     return [together([together(told, " "), "."])] if told else []
 
@@ -128,12 +146,13 @@ def _key_figures(evidence: Evidence, task: str) -> Html:
     for key in (key for key in KEYS if key in estimates):
         interval, probed = interval_of(key, estimates[key]), teacher.get(key)
         beside = [f"{interval}"] if interval else []
-        beside += [f"{PROBE} {value_of(key, probed['value'])}"] if probed else []
+        beside += [f"{name_of_teacher(teacher)} {value_of(key, probed['value'])}"] if probed else []
         large = element("dd", value_of(key, estimates[key]["value"]), class_="large")
         under = [element("dd", text) for text in beside]
         items.append(element("div", element("dt", metric(key).words), large, *under))
     images = images_of(evidence, task)
-    on = counted(images, f"{evidence.split} image") if images else f"the {evidence.split} split"
+    noun = "case" if evidence.segments(task) else "image"
+    on = counted(images, f"{evidence.split} {noun}") if images else f"the {evidence.split} split"
     told = f"On {on}; beneath each value its 95 % interval."
     return together([element("dl", *items, class_="key"), element("p", told, class_="quiet")])
 
@@ -148,9 +167,28 @@ def _summary(evidence: Evidence, judged: Sequence[str]) -> Table:
             cells = (number(said(key, estimates.get(key))) for key in shown)
             rows.append([link, f"{images:,}" if images else UNDEFINED, *cells])
     rows += [_mean_row(evidence, words, tasks, shown) for words, tasks in groups(evidence).items()]
-    head = ["Task", f"Images ({evidence.split})", *(metric(key).words for key in shown)]
+    noun = "Cases" if _outlines(evidence) else "Images"
+    head = ["Task", f"{noun} ({evidence.split})", *(metric(key).words for key in shown)]
     told = "Each task with its 95 % intervals; in a mean every task counts alike."
     return Table(head, rows, told)
+
+
+def _regions(evidence: Evidence) -> list[Html]:
+    """Regions, where one of them has several tasks: else the tasks above say the same."""
+    found = evidence.regions.get(evidence.split, {})
+    if not len(found) - 1 < len(evidence.tasks) or not found:
+        return []
+    shown = [key for key in KEYS if any(key in estimates for estimates in found.values())]
+    rows = [
+        ["mean of all regions" if name == "all" else name,
+         *(number(said(key, estimates.get(key))) for key in shown)]
+        for name, estimates in found.items()
+    ]  # fmt: skip
+    told = (
+        "By region: the mean over the tasks that share a class, then over the classes, then over "
+        "the regions; each counts alike."
+    )
+    return [Table(["Region", *(metric(key).words for key in shown)], rows, told).html("results")]
 
 
 def _mean_row(

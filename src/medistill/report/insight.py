@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 from medistill.report.evidence import Document, Evidence
+from medistill.report.experts import costs, experts_of, gaps, said_of_similarity
 from medistill.report.markup import Html, element, figure, number, together
 from medistill.report.regions import hues, plane
 from medistill.report.tables import Table
@@ -14,21 +15,62 @@ from medistill.report.wording import counted, listed
 
 def insight(evidence: Evidence) -> list[Html]:
     """The section of an analysis; nothing where there was none."""
+    parts = [*_task(evidence), *_experts(evidence)]
+    return [element("h2", "Seeing why"), *parts] if parts else []
+
+
+def _task(evidence: Evidence) -> list[Html]:
+    """Of one task: where networks looked, how they divide the classes, how alike they see."""
     found = evidence.analysis
     if not found:
         return []
     told = f"The networks as deployed, on the {found['split']} images of {found['task']}."
     return [
-        element("h2", "Seeing why"),
         element("p", told, class_="quiet"),
-        *_overlays(evidence, found.get("overlays")),
+        *_overlays(evidence.analysis_folder / "overlays", found.get("overlays")),
         *_boundaries(found.get("boundaries"), found["classes"]),
         *_similarity(found.get("similarity")),
     ]
 
 
-def _overlays(evidence: Evidence, found: Document | None) -> list[Html]:
-    folder = evidence.analysis_folder / "overlays"
+def _experts(evidence: Evidence) -> list[Html]:
+    """Of several tasks: what their networks have in common, and what each knows."""
+    found = experts_of(evidence)
+    if not found:
+        return []
+    told = (
+        f"The networks of {listed(found['tasks'])} as deployed, on their {found['split']} images."
+    )
+    folder = evidence.analysis_folder / "experts"
+    pictures = [
+        part
+        for place, (task, drawn) in enumerate(found["overlays"].items())
+        for part in _overlays(folder / str(place + 1), drawn, task)
+    ]
+    return [
+        element("p", told, class_="quiet"),
+        element("h3", "How alike the experts are"),
+        element("p", said_of_similarity(found), class_="quiet"),
+        *(
+            element("div", *_pair(panel, found["tasks"]), class_="pair")
+            for panel in found["panels"]
+        ),
+        *gaps(found),
+        *pictures,
+        *costs(found),
+    ]
+
+
+def _pair(panel: Document, tasks: Sequence[str]) -> list[Html]:
+    """Both matrices of a run."""
+    name = panel["name"]
+    return [
+        _matrix(tasks, tasks, panel["cka"], f"{name}: CKA on the same images."),
+        _matrix(tasks, tasks, panel["covariance"], f"{name}: covariances, each on its own."),
+    ]
+
+
+def _overlays(folder: Path, found: Document | None, task: str = "") -> list[Html]:
     # A run may come from elsewhere: a name that leads out of its folder fetches nothing.
     known = [
         image
@@ -46,7 +88,7 @@ def _overlays(evidence: Evidence, found: Document | None) -> list[Html]:
     # Beside the image two networks fit into half of the page.
     columns = "wide" if len(found["names"]) <= 2 else "one"
     return [
-        element("h3", "Where it looked"),
+        element("h3", f"Where it looked: {task}" if task else "Where it looked"),
         element("p", told, class_="quiet"),
         element("div", *pictures, class_=f"figures {columns}"),
     ]

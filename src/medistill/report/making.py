@@ -31,6 +31,7 @@ COSTS: Final = {
     "bytes": ("Weights", "B"),
     "latency_ms_p50": ("CPU latency an image, median", "ms"),
     "latency_ms_p95": ("CPU latency an image, 95th percentile", "ms"),
+    "seconds_a_volume": ("CPU time a volume, median", "s"),
 }
 
 
@@ -67,7 +68,7 @@ def data(evidence: Evidence, task: str) -> list[Html]:
             if account.get("how")
             else []
         ),
-        *([_counts(counts).html("figured")] if _classes(counts) else []),
+        *([_counts(counts, account.get("volumes")).html("figured")] if _classes(counts) else []),
         *_findings(account.get("findings", [])),
     ]
 
@@ -77,9 +78,11 @@ def cost(evidence: Evidence) -> list[Html]:
     sides = {side: evidence.cost.get(side) or {} for side in ("student", "teacher")}
     known = {side: found for side, found in sides.items() if found}
     processor = evidence.environment.get("processor")
-    on = f"One image at a time in ONNX Runtime{f' on {processor}' if processor else ''}."
-    table = [_costs(known, evidence.cost.get("ratios") or {}, on).html("figured")] if known else []
-    parts = [*table, *_parity(evidence.parity)]
+    # What a network answers at once: a volume is answered patch by patch.
+    unit = "patch" if any(evidence.segments(task) for task in evidence.tasks) else "image"
+    on = f"One {unit} at a time in ONNX Runtime{f' on {processor}' if processor else ''}."
+    costs = _costs(known, evidence.cost.get("ratios") or {}, on, unit)
+    parts = [*([costs.html("figured")] if known else []), *_parity(evidence.parity, unit)]
     return [element("h2", "Cost and export"), *parts] if parts else []
 
 
@@ -146,27 +149,37 @@ def _at(record: Document, path: Sequence[str]) -> Any:
     return found
 
 
-def _costs(known: Mapping[str, Document], ratios: Mapping[str, float | int], on: str) -> Table:
+def _costs(
+    known: Mapping[str, Document], ratios: Mapping[str, float | int], on: str, unit: str
+) -> Table:
     """A row for each quantity that student or teacher has."""
     rows = []
-    for key, (words, unit) in COSTS.items():
+    for key, (words, measure) in COSTS.items():
         values = [found.get(key) for found in known.values()]
         if any(value is not None for value in values):
             ratio = [_ratio(ratios.get(key))] if ratios else []
-            rows.append([words, *(number(amount(value, unit)) for value in values), *ratio])
+            named = words if unit == "image" else words.replace("an image", f"a {unit}")
+            rows.append([named, *(number(amount(value, measure)) for value in values), *ratio])
     return Table(["", *known, *(["student / teacher"] if ratios else [])], rows, on)
 
 
-def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
+def _counts(counts: Mapping[str, Mapping[str, int]], cases: Mapping[str, int] | None) -> Table:
+    """Images by class and split, or the cases that show each class: those may show several."""
     classes = _classes(counts)
     rows = [
         [name, *(f"{found.get(name, 0):,}" for found in counts.values()),
          f"{sum(found.get(name, 0) for found in counts.values()):,}"]
         for name in classes
     ]  # fmt: skip
-    totals = [sum(found.values()) for found in counts.values()]
+    totals = [
+        sum(found.values()) if cases is None else cases.get(split, 0)
+        for split, found in counts.items()
+    ]
     rows.append(["all", *(f"{total:,}" for total in totals), f"{sum(totals):,}"])
-    return Table(["class", *counts, "all"], rows, "Images by class and split.")
+    told = (
+        "Images by class and split." if cases is None else "Cases that show each class, by split."
+    )
+    return Table(["class", *counts, "all"], rows, told)
 
 
 def _classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -196,7 +209,7 @@ def _ratio(ratio: float | int | None) -> str:
     return UNDEFINED if ratio is None else number(significant(ratio))
 
 
-def _parity(parity: Mapping[str, Document]) -> list[Html]:
+def _parity(parity: Mapping[str, Document], unit: str) -> list[Html]:
     if not parity:
         return []
     # One number for all tasks: what matters is that none is off.
@@ -205,7 +218,7 @@ def _parity(parity: Mapping[str, Document]) -> list[Html]:
     told = [
         "The exported ONNX file and the trained network differ by at most ",
         number(f"{largest:.0e}"),
-        f" in a probability, over {counted(pictures, 'validation image')}.",
+        f" in a probability, over {counted(pictures, f'validation {unit}')}.",
     ]
     return [element("p", together(told))]
 

@@ -11,6 +11,7 @@ from medistill.report.insight import insight
 from medistill.report.making import cost, data, learning, record
 from medistill.report.markup import Html, element, together
 from medistill.report.style import STYLE
+from medistill.report.volumes import sections as outlined
 from medistill.results import RunFolder, write_text
 
 # Whatever a file of the run might say, a browser loads nothing and runs nothing from this page.
@@ -76,12 +77,30 @@ def _sections(evidence: Evidence, others: Sequence[Evidence]) -> list[Html]:
 
 
 def _task(evidence: Evidence, others: Sequence[Evidence], task: str, place: int) -> Html:
+    answers = _outlines if evidence.segments(task) else _answers
     parts = [
         *results(evidence, others, task),
-        *by_class(evidence, others, task),
-        *by_threshold(evidence, others, task),
-        *mistakes(evidence, task),
+        *answers(evidence, others, task),
         *data(evidence, task),
     ]
     title = element("h2", task)
     return element("section", title, *parts, id=f"task-{place}") if parts else together([])
+
+
+def _answers(evidence: Evidence, others: Sequence[Evidence], task: str) -> list[Html]:
+    """Of a classification."""
+    return [
+        *by_class(evidence, others, task),
+        *by_threshold(evidence, others, task),
+        *mistakes(evidence, task),
+    ]
+
+
+def _outlines(evidence: Evidence, others: Sequence[Evidence], task: str) -> list[Html]:
+    """Of a segmentation."""
+    return [
+        *outlined.by_class(evidence, others, task),
+        *outlined.by_case(evidence, task),
+        *outlined.slices(evidence, task),
+        *outlined.volumes(evidence, task),
+    ]

@@ -112,6 +112,16 @@ svg { display: block; width: 100%; height: auto; }
   background: #000; }
 .mistakes figcaption { color: var(--ink); overflow-wrap: anywhere; }
 .mistakes figcaption small { display: block; }
+.slices { display: grid; gap: 1.4rem 1.6rem; margin: 1rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+.slices img { display: block; width: 100%; height: auto; background: #000; }
+.slices figcaption { color: var(--ink); overflow-wrap: anywhere; }
+.slices small { display: block; }
+.outlines { font: .82rem/1.6 var(--sans); }
+.outline { margin-right: 1.1em; white-space: nowrap; }
+.outline::before { content: ""; display: inline-block; width: .8em; height: .8em;
+  margin-right: .4em; background: var(--outline); border: 1px solid var(--muted);
+  vertical-align: -.08em; }
 .findings { list-style: none; padding: 0; font: .88rem/1.5 var(--sans); max-width: 48rem; }
 .findings li { display: grid; grid-template-columns: 5rem 1fr;
   padding: .3rem 0; border-bottom: 1px solid var(--hair); overflow-wrap: anywhere; }

@@ -75,9 +75,14 @@ def metric_table(found: Sequence[Contender], chosen: Iterable[str], caption: str
     return Table(head, rows, caption)
 
 
-def class_table(found: Sequence[Contender], classes: Sequence[str]) -> Table:
-    """Sensitivity and specificity of each class against all others, for each network."""
-    columns = [(name, one) for name in ("sensitivity", "specificity") for one in found]
+def class_table(
+    found: Sequence[Contender],
+    classes: Sequence[str],
+    measured: Sequence[str] = ("sensitivity", "specificity"),
+    caption: str = "A class against all others; beneath each value its 95 % interval.",
+) -> Table:
+    """Some metrics of each class, for each network."""
+    columns = [(name, one) for name in measured for one in found]
     head = [
         together(
             [metric(name).words, element("small", one.name, class_=f"who series-{one.series}")]
@@ -88,7 +93,6 @@ def class_table(found: Sequence[Contender], classes: Sequence[str]) -> Table:
         [label, *(_cell(f"{name}/{label}", one.estimates) for name, one in columns)]
         for label in classes
     ]
-    caption = "A class against all others; beneath each value its 95 % interval."
     return Table(["class", *head], rows, caption)
 
 

@@ -1,7 +1,7 @@
 """Plain words for metrics, and numbers with as many digits as they deserve."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Final
 
@@ -22,12 +22,14 @@ class Metric:
         percent: Whether it is a share of samples, and so printed in per cent.
         lower: Whether less of it is better.
         hint: What it tells, for who has not met it.
+        unit: What it is measured in, if it is no bare number.
     """
 
     words: str
     percent: bool = True
     lower: bool = False
     hint: str = ""
+    unit: str = ""
 
 
 METRICS: Final = {
@@ -47,6 +49,13 @@ METRICS: Final = {
     ),
     "negative_log_likelihood": Metric("Log loss", False, True, "mean surprise at the truth"),
     "brier": Metric("Brier score", False, True, "mean squared error"),
+    "dice": Metric("DSC", percent=False, hint="Dice: overlap of prediction and truth"),
+    "surface_dice": Metric(
+        "NSD", percent=False, hint="surface Dice: share of both surfaces that lie close"
+    ),
+    "hd95_mm": Metric(
+        "HD95", False, True, "95th percentile of the distance between surfaces", "mm"
+    ),
 }
 
 
@@ -54,7 +63,8 @@ def metric(key: str) -> Metric:
     """How a key of `metrics.json` is spoken of, one that nobody foresaw included."""
     name, slash, of = key.partition("/")
     if slash:
-        return Metric(f"{_spaced(name)}, {of}")
+        known = METRICS.get(name) or Metric(_spaced(name))
+        return replace(known, words=f"{known.words}, {of}", hint="")
     return METRICS.get(key) or Metric(_spaced(name), percent=False)
 
 
@@ -65,10 +75,11 @@ def inside(key: str) -> str:
 
 
 def value_of(key: str, value: Number | None) -> str:
-    """A metric's value: 74.9 % or 0.823."""
+    """A metric's value: 74.9 %, 0.823 or 4.31 mm."""
     if value is None:
         return UNDEFINED
-    return f"{100 * value:.1f} %" if metric(key).percent else f"{value:.3f}"
+    number, unit = _measured(key, value)
+    return f"{number} {unit}".rstrip()
 
 
 def interval_of(key: str, estimate: Estimate | None) -> str:
@@ -76,7 +87,7 @@ def interval_of(key: str, estimate: Estimate | None) -> str:
     low, high = (estimate["low"], estimate["high"]) if estimate else (None, None)
     if low is None or high is None:
         return ""
-    return f"{value_of(key, low).removesuffix(' %')} to {value_of(key, high).removesuffix(' %')}"
+    return f"{_measured(key, low)[0]} to {_measured(key, high)[0]}"
 
 
 def said(key: str, estimate: Estimate | None) -> str:
@@ -89,19 +100,20 @@ def said(key: str, estimate: Estimate | None) -> str:
 
 
 def difference_of(key: str, value: Number | None) -> str:
-    """A difference with its sign: +3.4 points, or −0.031."""
+    """A difference with its sign: +3.4 points, −0.031 or +0.40 mm."""
     if value is None:
         return UNDEFINED
     if metric(key).percent:
         return f"{_signed(value * 100, 1)} points"
-    return _signed(value, 3)
+    unit = metric(key).unit
+    return f"{_signed(value, 2 if unit else 3)} {unit}".rstrip()
 
 
 def difference_interval(key: str, low: Number | None, high: Number | None) -> str:
     """The interval of a difference, with signs."""
     if low is None or high is None:
         return UNDEFINED
-    ends = (difference_of(key, end).removesuffix(" points") for end in (low, high))
+    ends = (difference_of(key, end).partition(" ")[0] for end in (low, high))
     return " to ".join(ends)
 
 
@@ -142,8 +154,9 @@ def duration(seconds: Number) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """How many of something: 1 image, 12,300 images."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """How many of something: 1 image, 12,300 images, 2 patches."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -161,6 +174,14 @@ def network(name: str) -> str:
 def spoken(name: str) -> str:
     """The name of a method or loss term, in words."""
     return name.replace("_", " ")
+
+
+def _measured(key: str, value: Number) -> tuple[str, str]:
+    """A value's digits and its unit."""
+    about = metric(key)
+    if about.percent:
+        return f"{100 * value:.1f}", "%"
+    return f"{value:.{2 if about.unit else 3}f}", about.unit
 
 
 def _spaced(name: str) -> str:

@@ -1,10 +1,11 @@
 """What a comparison found, as its tables and its page tell it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from medistill.report.wording import Number
 
+ALONE = "student_alone"  # the reference where each run trains one task
 LEVEL = 0.05  # a corrected p-value below it is no noise
 
 
@@ -54,6 +55,23 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """What an entry reached in one of several tasks, or in those of a region.
+
+    Args:
+        metrics: On test, by name.
+        best: Against the best of the block, by the mean over all tasks.
+        alone: Against the reference.
+        shared: Whether it started from the backbone of all experts, because none fits.
+    """
+
+    metrics: Mapping[str, Spread]
+    best: Against | None
+    alone: Against | None
+    shared: bool = False
+
+
+@dataclass(frozen=True)
 class Row:
     """What an entry reached in a block.
 
@@ -64,7 +82,7 @@ class Row:
         student: Whether it is the block's student; else it is the foundation model itself.
         after: The entry whose run was its teacher.
         varies: Whether it is a variant of a method.
-        metrics: On test, by name.
+        metrics: On test, by name; of several tasks the unweighted means.
         validation: The metric that the comparison is about, on validation, where choices are made.
         weight: What was chosen for its own weight; None for the default.
         tried: Weights that were tried, the default first; none when it was not tuned.
@@ -72,8 +90,10 @@ class Row:
         step_seconds: Median time of a training step.
         peak_bytes: Memory at the peak of the training.
         best: Against the best of the block; None for the best itself.
-        alone: Against the student alone; None for that itself.
+        alone: Against the reference; None for that itself.
         runs: Names of its cells.
+        by_task: The same of several tasks, and of regions that have several.
+        together: Cost of the networks of all tasks, what they share counted once; of one task none.
     """
 
     entry: str
@@ -92,6 +112,8 @@ class Row:
     best: Against | None
     alone: Against | None
     runs: tuple[str, ...]
+    by_task: Mapping[str, Reached] = field(default_factory=dict)
+    together: Mapping[str, Number | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +131,9 @@ class Standing:
         rows: The best mean first.
         probe: Of the frozen teacher, by metric: value and interval.
         teacher_cost: Of the foundation model.
+        tasks: Names of several tasks, and the words for the means of their regions; else none.
+        transfer: Whether the tasks are sets, each with runs of its own.
+        probe_by_task: Of a foundation model that judges several tasks itself.
     """
 
     data: str
@@ -121,6 +146,9 @@ class Standing:
     rows: tuple[Row, ...]
     probe: Mapping[str, Spread]
     teacher_cost: Mapping[str, Number | None]
+    tasks: tuple[str, ...] = ()
+    transfer: bool = False
+    probe_by_task: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
 
     @property
     def students(self) -> tuple[Row, ...]:
@@ -178,6 +206,9 @@ class Account:
         machine: What step times and latencies were measured on.
         peak_of: What memory is measured of.
         recipe: The resolved recipe, as YAML.
+        reference: The entry that all others are tested against.
+        transfers: Several sets taken together, where students start from finished runs.
+        learnt: Where test images were learnt from before, in sentences.
     """
 
     name: str
@@ -195,12 +226,21 @@ class Account:
     machine: str
     peak_of: str
     recipe: str
+    reference: str = ALONE
+    transfers: tuple[Standing, ...] = ()
+    learnt: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[tuple[Standing, Row]]:
         """Every row with its block."""
         for standing in self.standings:
             for row in standing.rows:
                 yield standing, row
+
+    @property
+    def rival(self) -> str:
+        """The reference in words."""
+        words = f"the {ALONE.replace('_', ' ')}"
+        return words if self.reference == ALONE else self.labels[self.reference]
 
     @property
     def whole(self) -> tuple[Standing, ...]:

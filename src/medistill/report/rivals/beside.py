@@ -6,7 +6,7 @@ from medistill.report.markup import Html, element, figure, number, together
 from medistill.report.rivals import figures
 from medistill.report.rivals.account import Account, Against, Ranking, Row, Spread, Standing
 from medistill.report.rivals.conclusions import chance, difference, verdict
-from medistill.report.rivals.tables import REFERENCE, told
+from medistill.report.rivals.tables import told
 from medistill.report.tables import Table
 from medistill.report.wording import (
     UNDEFINED,
@@ -27,7 +27,7 @@ def standing(account: Account, one: Standing) -> Html:
         "A dot is the mean over the seeds, the thin line its 95 % interval, the thick one the "
         f"deviation of the seeds. Images: {images}."
     )
-    picture = figure(figures.forest(one, account.metric), caption)
+    picture = figure(figures.forest(one, account.metric, account.reference), caption)
     return element("div", element("div", picture), _table(account, one).html("results"))
 
 
@@ -49,13 +49,13 @@ def ranking(found: Ranking, start: str, account: Account) -> Html:
 def _table(account: Account, one: Standing) -> Table:
     others = [key for key in OTHERS if key != account.metric]
     best = one.students[0] if one.students else None
-    # Where the student alone leads, the two rivals are one.
-    alone = best is not None and best.entry == REFERENCE
+    # Where the reference leads, the two rivals are one.
+    alone = best is not None and best.entry == account.reference
     head = [
         "",
         metric(account.metric).words,
         *([] if alone or best is None else [f"against {best.label}"]),
-        "against the student alone",
+        f"against {account.rival}",
         *(metric(key).words for key in others),
     ]
     rows = [

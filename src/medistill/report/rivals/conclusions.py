@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from medistill.report.rivals.account import Account, Against, Row, Standing
-from medistill.report.rivals.tables import REFERENCE, place, told
+from medistill.report.rivals.tables import place, told
 from medistill.report.wording import (
     UNDEFINED,
     counted,
@@ -58,12 +58,14 @@ def leading(account: Account, standing: Standing) -> list[str]:
 def overall(account: Account) -> list[str]:
     """The outcome of many blocks: how often each entry leads, and beats the student alone."""
     blocks = [one for one in account.whole if one.students]
+    first = [sentence for one in account.transfers for sentence in leading(account, one)]
     if len(blocks) <= FEW:
-        return [sentence for one in blocks for sentence in leading(account, one)]
+        return first + [sentence for one in blocks for sentence in leading(account, one)]
     leads = [one.students[0].label for one in blocks]
     counts = sorted({(leads.count(label), label) for label in leads}, reverse=True)
     told_leads = listed([f"{label} in {count}" for count, label in counts])
-    return [f"The highest mean is that of {told_leads} of {counted(len(blocks), 'block')}.",
+    return [*first,
+            f"The highest mean is that of {told_leads} of {counted(len(blocks), 'block')}.",
             *_certain(account, blocks)]  # fmt: skip
 
 
@@ -77,14 +79,14 @@ def _lead(account: Account, others: Sequence[Row]) -> str:
 
 
 def _gain(account: Account, best: Row) -> list[str]:
-    if best.entry == REFERENCE:
-        return ["No method has a higher mean than the student alone."]
+    if best.entry == account.reference:
+        return [f"No method has a higher mean than {account.rival}."]
     if best.alone is None or best.alone.noise is None:
         return []
     gain = difference_of(account.metric, best.alone.value)
     chance_of = chance(best.alone)
     what = "is noise" if best.alone.noise else "is more than noise"
-    return [f"Against the student alone it has {gain}, which {what} (p = {chance_of})."]
+    return [f"Against {account.rival} it has {gain}, which {what} (p = {chance_of})."]
 
 
 def _certain(account: Account, blocks: Sequence[Standing]) -> list[str]:
@@ -97,8 +99,8 @@ def _certain(account: Account, blocks: Sequence[Standing]) -> list[str]:
     told_better = [f"{label} in {n}" for label, n in better.items() if n]
     told_worse = [f"{label} in {n}" for label, n in worse.items() if n]
     lines = [
-        f"Certainly better than the student alone: {listed(told_better)}."
+        f"Certainly better than {account.rival}: {listed(told_better)}."
         if told_better
-        else "No method is certainly better than the student alone in any block."
+        else f"No method is certainly better than {account.rival} in any block."
     ]
     return lines + ([f"Certainly worse: {listed(told_worse)}."] if told_worse else [])

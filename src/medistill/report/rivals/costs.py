@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from statistics import mean
 
-from medistill.report.rivals.account import Account
-from medistill.report.rivals.tables import REFERENCE, labels_of
+from medistill.report.rivals.account import ALONE, Account
+from medistill.report.rivals.tables import labels_of
 from medistill.report.tables import Table
 from medistill.report.wording import UNDEFINED, Number, amount
 
-FULL = ("full_fine_tuning", REFERENCE)  # of the foundation model itself
+FULL = ("full_fine_tuning", ALONE)  # of the foundation model itself
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -53,7 +53,7 @@ def training_table(account: Account) -> Table | None:
 def _yardstick(account: Account) -> str:
     """Label of full fine-tuning of the foundation model; where that did not run, the student's."""
     itself = (row.label for _, row in account.rows() if not row.student and row.method in FULL)
-    return next(itself, account.labels[REFERENCE])
+    return next(itself, account.labels[account.reference])
 
 
 def _taken(account: Account, label: str, against: str, student: str) -> list[str]:

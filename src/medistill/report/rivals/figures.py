@@ -17,8 +17,8 @@ from medistill.report.canvas import (
     short,
 )
 from medistill.report.markup import Html
-from medistill.report.rivals.account import Ranking, Row, Spread, Standing
-from medistill.report.rivals.tables import REFERENCE, place
+from medistill.report.rivals.account import ALONE, Ranking, Row, Spread, Standing
+from medistill.report.rivals.tables import place
 from medistill.report.wording import amount, inside, metric, value_of
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ class Point:
     front: bool
 
 
-def forest(standing: Standing, name: str) -> Html:
+def forest(standing: Standing, name: str, reference: str = ALONE) -> Html:
     """Each entry's mean with its interval, and the seeds' deviation as a thicker line."""
     rows = [
-        (_kind(row), row.label, row.metrics[name]) for row in standing.rows if name in row.metrics
+        (_kind(row, reference), row.label, row.metrics[name])
+        for row in standing.rows
+        if name in row.metrics
     ]
     if name in standing.probe:
         rows.append((MUTED, "teacher (probe)", standing.probe[name]))
@@ -184,10 +186,10 @@ def _plain(axes: "Axes") -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _kind(row: Row) -> str:
+def _kind(row: Row, reference: str) -> str:
     if not row.student:
         return MUTED
-    return SERIES[1] if row.entry == REFERENCE else SERIES[0]
+    return SERIES[1] if row.entry == reference else SERIES[0]
 
 
 def _axis(name: str) -> str:

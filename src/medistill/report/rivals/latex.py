@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping
 
 from medistill.report.rivals.costs import TIMES
-from medistill.report.rivals.tables import Best
+from medistill.report.rivals.tables import DAGGER, Best
 from medistill.report.tables import Table, markdown
 from medistill.report.wording import MINUS, UNDEFINED
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", TIMES: r"$\times$", "·": r"$\cdot$", MINUS: "$-$", UNDEFINED: "--",
+    "±": r"$\pm$", TIMES: r"$\times$", "·": r"$\cdot$", DAGGER: r"$\dagger$",
+    MINUS: "$-$", UNDEFINED: "--",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from medistill.report.page import FOOTER, document
 from medistill.report.rivals.account import Account
 from medistill.report.rivals.beside import ranking, standing
 from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.bytask import by_task
 from medistill.report.rivals.conclusions import overall
 from medistill.report.rivals.costs import training_table
 from medistill.report.rivals.sizing import growing, small
@@ -34,6 +35,7 @@ def page(account: Account, budget: Budget) -> str:
     """The page as one string of HTML."""
     sections = [
         ("Who wins", _standings(account)),
+        ("Task by task", by_task(account)),
         ("Across blocks", _across(account)),
         ("What matters in a method", drawn(ablation_table(account))),
         ("Tuned first, then distilled", drawn(tuned_table(account))),
@@ -72,10 +74,14 @@ def _headline(account: Account) -> Html:
 def _missing(account: Account) -> list[Html]:
     """What is not here, before anybody looks for it."""
     lists = {"Runs that failed": account.failed, "Left out": account.absent}
+    learnt = [element("li", said) for said in account.learnt]
     return [
-        folded(f"{title}: {len(found)}", element("ul", *_items(found)))
-        for title, found in lists.items()
-        if found
+        *(
+            folded(f"{title}: {len(found)}", element("ul", *_items(found)))
+            for title, found in lists.items()
+            if found
+        ),
+        *([folded(f"Learnt from before: {len(learnt)}", element("ul", *learnt))] if learnt else []),
     ]
 
 

@@ -8,6 +8,7 @@ from medistill.report.rivals.account import Account, Row, Spread, Standing
 from medistill.report.tables import Table
 from medistill.report.wording import (
     UNDEFINED,
+    amount,
     counted,
     difference_of,
     metric,
@@ -15,7 +16,7 @@ from medistill.report.wording import (
     value_of,
 )
 
-REFERENCE = "student_alone"
+DAGGER = "\N{DAGGER}"  # a start without an expert of its own
 
 
 class Best(str):
@@ -39,7 +40,8 @@ def methods_table(account: Account) -> Table | None:
 def tuned_table(account: Account) -> Table | None:
     """Foundation models tuned with few parameters, then distilled: the paper's Table 4."""
     labels = _labels(account, lambda row: row.student and row.after is not None)
-    if not labels:
+    # Of several tasks a stage is the foundation model of all, and no rival to be told apart.
+    if not labels or any(one.tasks for one in account.whole):
         return None
     labels.append(account.labels[account.own])
     rows = [[one.data, student_of(one), *_cells(account, one, labels)] for one in account.whole]
@@ -52,29 +54,32 @@ def ablation_table(account: Account) -> Table | None:
     varied = {row.method for _, row in account.rows() if _ablates(row)}
     labels = _labels(
         account,
-        lambda row: row.entry == REFERENCE or (row.method in varied and not row.after),
+        lambda row: row.entry == account.reference or (row.method in varied and not row.after),
     )
+    sizes = any(one.tasks for one in account.whole)
     rows = [
-        [label, *(told(account.metric, found(account, one, label)) for one in account.whole)]
+        [label, *([_held(account, label)] if sizes else []),
+         *(told(account.metric, found(account, one, label)) for one in account.whole)]
         for label in labels
-    ]
-    head = ["", *map(place, account.whole)]
+    ]  # fmt: skip
+    head = ["", *(["parameters"] if sizes else []), *map(place, account.whole)]
     if not varied:
         return None
-    return _measured(account, head, rows, "Variants of a method beside the student alone")
+    return _measured(account, head, rows, f"Variants of a method beside {account.rival}")
 
 
 def size_table(account: Account) -> Table | None:
     """Gain over the student alone by the number of training images: the paper's Table 6."""
     ordered = sorted(account.standings, key=_by_size)
-    labels = _labels(account, lambda row: row.student and row.entry != REFERENCE)
+    labels = _labels(account, lambda row: row.student and row.entry != account.reference)
     rows = [
         [place(one), f"{one.images.get('train', 0):,}", _alone(account, one),
          *(_signed(account, [gain(account, one, label)]) for label in labels)]
         for one in ordered
     ]  # fmt: skip
-    head = ["", "training images", "student alone", *labels]
-    return _measured(account, head, rows, "Gain over the student alone, by the size of the data")
+    head = ["", "training images", account.labels[account.reference], *labels]
+    what = f"Gain over {account.rival}, by the size of the data"
+    return _measured(account, head, rows, what)
 
 
 def teacher_table(account: Account) -> Table | None:
@@ -86,9 +91,9 @@ def teacher_table(account: Account) -> Table | None:
     groups |= {"all": set(teachers)} if len(teachers) > 1 else {}
     rows = [
         [label, *(_signed(account, _gains(account, label, names)) for names in groups.values())]
-        for label in _labels(account, lambda row: row.student and row.entry != REFERENCE)
+        for label in _labels(account, lambda row: row.student and row.entry != account.reference)
     ]
-    what = "Mean gain over the student alone, over sets and students, by foundation model"
+    what = f"Mean gain over {account.rival}, over sets and students, by foundation model"
     return _measured(account, ["", *groups], rows, what)
 
 
@@ -126,7 +131,7 @@ def found(account: Account, one: Standing, label: str) -> Spread | None:
 
 def gain(account: Account, one: Standing, label: str) -> float | None:
     """How far a label's mean lies above the student alone."""
-    own, alone = found(account, one, label), found(account, one, account.labels[REFERENCE])
+    own, alone = found(account, one, label), found(account, one, account.labels[account.reference])
     return own.mean - alone.mean if own and alone else None
 
 
@@ -187,6 +192,15 @@ def _cells(account: Account, one: Standing, labels: Iterable[str]) -> list[str]:
     ]
 
 
+def held(row: Row) -> str:
+    """The parameters of all that a row deploys, what several tasks share counted once."""
+    return amount(row.together.get("parameters") or row.cost.get("parameters"))
+
+
+def _held(account: Account, label: str) -> str:
+    return next((held(row) for _, row in account.rows() if row.label == label), UNDEFINED)
+
+
 def _ablates(row: Row) -> bool:
     return row.varies and not row.after and row.student
 
@@ -204,7 +218,7 @@ def _average(account: Account, label: str) -> str:
 
 
 def _alone(account: Account, one: Standing) -> str:
-    return told(account.metric, found(account, one, account.labels[REFERENCE]))
+    return told(account.metric, found(account, one, account.labels[account.reference]))
 
 
 def _gains(account: Account, label: str, teachers: set[str]) -> list[float | None]:

@@ -1,0 +1,160 @@
+"""Several tasks side by side: each method by task, by region and on their mean, as LoRKD has it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from medistill.report.markup import Html, element, folded, number, together
+from medistill.report.rivals.account import Account, Against, Reached, Row, Spread, Standing
+from medistill.report.rivals.conclusions import chance, difference, verdict
+from medistill.report.rivals.tables import DAGGER, Best, drawn, held, place, told
+from medistill.report.tables import Table
+from medistill.report.wording import UNDEFINED, amount, counted, metric
+
+MEAN = "mean"
+TESTED = (
+    "Of each task, and of their unweighted mean, in which every task counts alike. The mean is "
+    "tested by drawing each task's images anew, apart from those of the others; p is corrected for "
+    "all methods on the mean, and for all methods and tasks together by task."
+)
+
+
+def task_tables(account: Account) -> dict[str, Table]:
+    """Every table of several tasks, under a name of its own."""
+    tables = ((_named(one), task_table(account, one)) for one in several(account))
+    found: dict[str, Table] = {}
+    for name, table in tables:
+        number = sum(known.rpartition("-")[0] == name or known == name for known in found)
+        found[f"{name}-{number + 1}" if number else name] = table
+    return found
+
+
+def several(account: Account) -> list[Standing]:
+    """Sets that students were brought to together, then blocks of several tasks."""
+    return [*account.transfers, *(one for one in account.standings if one.tasks)]
+
+
+def task_table(account: Account, one: Standing) -> Table:
+    """Methods by tasks, with the parameters of all their networks and the mean over the tasks.
+
+    The shape of Tables IV (decomposition) and V (transfer) of the LoRKD paper.
+    """
+    tops = {task: _top(account, one, task) for task in (*one.tasks, MEAN)}
+    rows = _foundation(account, one) + [
+        [row.label, held(row),
+         *(_cell(account, row, task, tops[task]) for task in (*one.tasks, MEAN))]
+        for row in _ordered(account, one)
+    ]  # fmt: skip
+    dagger = (
+        f" {DAGGER}: from the backbone that all experts share, for none is of this region."
+        if any(found.shared for row in one.rows for found in row.by_task.values())
+        else ""
+    )
+    unit = " in %" if metric(account.metric).percent else ""
+    spread = "mean ± deviation of " if len(account.seeds) > 1 else ""
+    counted_as = (
+        "Parameters are those of the network that starts."
+        if one.transfer
+        else "Parameters are those of all networks, heads included, what they share counted once."
+    )
+    caption = (
+        f"{place(one)}: {metric(account.metric).words.lower()}{unit} on test, "
+        f"{spread}{counted(len(account.seeds), 'seed')}. {counted_as}{dagger}"
+    )
+    return Table(["", "parameters", *one.tasks, MEAN], rows, caption)
+
+
+def _foundation(account: Account, one: Standing) -> list[list[str]]:
+    """The foundation model that teaches, where it judges the tasks by heads of its own."""
+    if not one.probe_by_task:
+        return []
+    spreads = [found.get(account.metric) for found in one.probe_by_task.values()]
+    spreads.append(one.probe.get(account.metric))
+    size = amount(one.teacher_cost.get("parameters"))
+    return [[f"{one.teacher}, the teacher", size, *(told(account.metric, s) for s in spreads)]]
+
+
+def by_task(account: Account) -> list[Html]:
+    """The tables of the page, with the differences of each task below."""
+    parts = [part for one in several(account) for part in _standing(account, one)]
+    return [element("p", TESTED, class_="quiet"), *parts] if parts else []
+
+
+def _standing(account: Account, one: Standing) -> Iterator[Html]:
+    yield element("h3", place(one))
+    yield from drawn(task_table(account, one))
+    for rival, of in _rivals(account, one).items():
+        table = _differences(account, one, of)
+        if table.rows:
+            yield folded(f"Differences to {rival}, by task", table.html("figured"))
+
+
+def _rivals(
+    account: Account, one: Standing
+) -> Mapping[str, Callable[[Row | Reached], Against | None]]:
+    """The reference, and the best where that is another."""
+    found: dict[str, Callable[[Row | Reached], Against | None]] = {account.rival: _alone}
+    if one.students and one.students[0].entry != account.reference:
+        found[one.students[0].label] = _best
+    return found
+
+
+def _alone(found: Row | Reached) -> Against | None:
+    return found.alone
+
+
+def _best(found: Row | Reached) -> Against | None:
+    return found.best
+
+
+def _differences(
+    account: Account, one: Standing, of: Callable[[Row | Reached], Against | None]
+) -> Table:
+    columns = (*one.tasks, MEAN)
+    rows = [
+        [row.label, *(_against(account.metric, _part(row, task), of) for task in columns)]
+        for row in _ordered(account, one)
+        if any((found := _part(row, task)) and of(found) for task in columns)
+    ]
+    return Table(["", *columns], rows)
+
+
+def _against(
+    name: str, found: Row | Reached | None, of: Callable[[Row | Reached], Against | None]
+) -> Html:
+    against = of(found) if found else None
+    if against is None:
+        return number(UNDEFINED)
+    said = f"{verdict(name, against)}, p {chance(against)}"
+    return together([number(difference(name, against)), element("small", said)], " ")
+
+
+def _part(row: Row, task: str) -> Row | Reached | None:
+    return row if task == MEAN else row.by_task.get(task)
+
+
+def _spread(account: Account, row: Row, task: str) -> Spread | None:
+    found = _part(row, task)
+    return found.metrics.get(account.metric) if found else None
+
+
+def _cell(account: Account, row: Row, task: str, top: float | None) -> str:
+    found, spread = _part(row, task), _spread(account, row, task)
+    text = told(account.metric, spread)
+    if isinstance(found, Reached) and found.shared:
+        text += DAGGER
+    return Best(text) if spread and row.student and spread.mean == top else text
+
+
+def _top(account: Account, one: Standing, task: str) -> float | None:
+    """The best mean of a task among what competes."""
+    means = [s.mean for row in one.students if (s := _spread(account, row, task))]
+    return (min if metric(account.metric).lower else max)(means, default=None)
+
+
+def _ordered(account: Account, one: Standing) -> Sequence[Row]:
+    """Foundation models first, then as the recipe names them."""
+    order = list(account.labels)
+    return sorted(one.rows, key=lambda row: (row.student, order.index(row.entry)))
+
+
+def _named(one: Standing) -> str:
+    return "transfer" if one.transfer else "tasks"

@@ -1,0 +1,156 @@
+"""The page of a segmentation: true to the files, whole, and silent about patients."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from medistill.case_results import read_cases, write_cases
+from medistill.report.averages import lines
+from medistill.report.evidence import Evidence
+from medistill.report.page import write_page
+from medistill.report.tables import results_table
+from medistill.report.volumes.sections import agreement_of
+from medistill.results import RunFolder, read_json, write_json
+from tests.report.reading import Reader, read
+
+from . import folders
+
+EVIL = '"><script>alert(1)</script>'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return folders.one_region(tmp_path_factory.mktemp("runs") / "lorkd")
+
+
+@pytest.fixture(scope="module")
+def page(run: RunFolder) -> Reader:
+    return read(write_page(run))
+
+
+class TestPage:
+    def test_it_is_well_formed_and_needs_nothing_beside_it(self, run, page):
+        assert not page.unbalanced
+        assert not page.open
+        assert "http" not in run.report.read_text(encoding="utf-8").replace("http-equiv", "")
+
+    def test_every_picture_has_words_and_comes_along(self, page):
+        assert all(picture["alt"] for picture in page.all("img"))
+        assert all(str(p["src"]).startswith("data:image/png;base64,") for p in page.all("img"))
+        assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
+
+    def test_headline_says_what_is_outlined_and_how_well(self, run, page):
+        dice = read_json(run.metrics)["test"]["hippocampus"]["dice"]["value"]
+        assert "unet for hippocampus: outlining anterior and posterior" in page.text
+        assert f"DSC {dice:.3f}" in page.text
+        assert "On 26 test cases" in page.text
+        assert "answers a volume in 2.10 s on a CPU" in page.text
+
+    def test_sections_are_those_of_a_segmentation(self, page):
+        titles = ["By class", "By case", "Worst cases, and a typical one", "Volumes", "Data"]
+        places = [page.text.index(f"\n{title}\n") for title in titles]
+        assert places == sorted(places)
+        assert not any(word in page.text for word in ("ROC", "Sensitivity", "an image", "pixel"))
+
+    def test_nothing_is_said_to_be_missing_that_a_segmentation_never_has(self, run):
+        assert Evidence(run).missing == []
+
+    def test_cases_are_named_by_their_digest(self, run, page):
+        worst = min(read_cases(run.cases), key=lambda case: case.dice)
+        assert f"case {worst.sample[:8]} (worst, 1 of 26 from the worst)" in page.text
+
+    def test_table_counts_what_was_missed_and_what_was_invented(self, page):
+        assert re.search(r"anterior 25 of 26 0 1 ", page.text)
+        assert re.search(r"posterior 26 of 26 1 0 ", page.text)
+
+    def test_costs_are_of_a_patch(self, page):
+        assert "Multiply-accumulates a patch" in page.text
+        assert "over 4 validation patches" in page.text
+
+    def test_cases_that_show_a_class_are_not_added_up(self, page):
+        assert "all 180 26 26 232" in page.text
+
+    def test_several_regions_are_summed_up_with_their_mean(self, tmp_path):
+        run = folders.write_run(tmp_path / "run", {"brain": ("a",), "heart": ("b", "c")}, worst=0)
+        text = read(write_page(run)).text
+        assert "mean of 2 tasks" in text
+        assert "Cases (test)" in text
+        assert lines(Evidence(run))[-1].startswith("mean of 2 tasks: DSC ")
+
+    def test_regions_of_several_tasks_have_a_table_and_others_need_none(self, tmp_path):
+        run = folders.write_run(tmp_path / "run", {"ct": ("a",), "mr": ("a",)}, worst=0)
+        estimate = {"value": 0.75, "low": 0.7, "high": 0.8}
+        one = {"abdomen": {"dice": estimate}, "all": {"dice": estimate}}
+        write_json(run.regions, {"test": one})
+        text = read(write_page(run)).text
+        assert "abdomen 0.750 (0.700 to 0.800)" in text
+        assert "mean of all regions 0.750 (0.700 to 0.800)" in text
+        two = {"abdomen": {"dice": estimate}, "brain": {"dice": estimate}}
+        write_json(run.regions, {"test": {**two, "all": {"dice": estimate}}})
+        assert "mean of all regions" not in read(write_page(run)).text
+
+    def test_metrics_alone_make_a_page(self, tmp_path, run):
+        bare = RunFolder(tmp_path / "bare")
+        write_json(bare.metrics, read_json(run.metrics))
+        text = read(write_page(bare)).text
+        assert "Not in the folder:" in text
+        assert "the scores of the cases" in text
+
+
+class TestAgainst:
+    def test_other_run_on_the_same_volumes_stands_beside(self, run, tmp_path):
+        other = folders.one_region(tmp_path / "alone", skill=0.8, seed=4, worst=0)
+        found = read(write_page(run, [other]))
+        assert "no paired test was made" in found.text
+        assert "judged on other images" not in found.text
+        # Distances and shares have no axis in common.
+        labels = [str(svg["aria-label"]) for svg in found.all("svg")]
+        (told,) = [label for label in labels if label.startswith("DSC: student")]
+        assert "HD95" not in told
+
+    def test_other_volumes_do_not_compare(self, run, tmp_path):
+        other = folders.one_region(tmp_path / "alone", worst=0)
+        write_cases(other.cases, read_cases(other.cases)[:20])
+        text = read(write_page(run, [other])).text
+        assert "(20 of 26 here and 20 there are shared)" in text
+
+    def test_rows_of_a_table_name_metric_and_class(self, run):
+        rows = results_table(run)
+        assert [row[1] for row in rows[1:5]] == ["DSC", "NSD", "HD95", "DSC, anterior"]
+        assert all("mm" in row[2] for row in rows if row[1].startswith("HD95"))
+
+
+class TestHarm:
+    def test_words_of_the_files_stay_words(self, tmp_path):
+        run = folders.write_run(tmp_path / "run", {EVIL: (EVIL, "b")})
+        index = read_json(run.slices / "index.json")
+        assert len(index) == 2
+        for picture in index:
+            picture |= {"colours": {EVIL: "red;background:url(x)", "b": "#ffb000"}}
+            picture |= {"kind": EVIL}
+        write_json(run.slices / "index.json", index)
+        found = read(write_page(run))
+        assert not found.all("script")
+        assert len(found.all("img")) == 2
+        assert not any("url" in str(tag.get("style")) for _, tag in found.tags)
+
+    def test_picture_from_elsewhere_is_left_out(self, tmp_path):
+        run = folders.one_region(tmp_path / "run")
+        (tmp_path / "secret.png").write_bytes(b"secret")
+        index = read_json(run.slices / "index.json")
+        write_json(run.slices / "index.json", [*index, {**index[0], "file": "../../secret.png"}])
+        assert len(Evidence(run).slices) == len(index)
+
+    def test_broken_file_of_cases_is_named(self, tmp_path):
+        run = folders.one_region(tmp_path / "run")
+        Path(run.cases).write_text("task,split\nbrain,test\n")
+        with pytest.raises(Exception, match=r"cases\.csv cannot be read"):
+            write_page(run)
+
+
+class TestAgreement:
+    def test_it_is_over_the_cases_that_were_annotated(self):
+        cases = folders.cases("brain", ("a", "b"))
+        assert agreement_of(cases, "a").differences.shape == (26,)
+        assert agreement_of(cases, "c") is None
