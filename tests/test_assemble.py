@@ -9,8 +9,9 @@ import torch
 from medistill import assemble
 from medistill.data.loading import Views
 from medistill.errors import UserError
+from medistill.models.backbones.base import build_backbone
 from medistill.models.deployed import load_deployed, save_deployed
-from medistill.models.networks import Encoder
+from medistill.models.networks import Encoder, Student
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, TeacherSource, validate
 from medistill.types import Task
@@ -155,6 +156,32 @@ def test_a_run_of_one_network_judges_by_itself_and_one_of_several_does_not(
         save_deployed(network, tmp_path / "deployed" / task, {**config, "shared_encoder": True})
     several = assemble.build_foundation(TeacherSource(name=f"run:{tmp_path}"), size=32)
     assert (several.head, several.classes) == (None, ())
+
+
+def test_one_of_a_runs_networks_is_student_or_start(tmp_path: Path) -> None:
+    encoders = {name: Encoder(build_backbone("timm/test_efficientnet")) for name in ("ct", "xray")}
+    config = {"task": "it", "classes": ["a", "b"], "size": 32}
+    for name, encoder in encoders.items():
+        save_deployed(Student(encoder, 2), tmp_path / "deployed" / name, config)
+    run = f"run:{tmp_path}"
+    for source in ({"name": run}, {"name": "timm/test_efficientnet", "start": run}):
+        student = assemble.build_student(recipe(student={**source, "task": "xray"}), classes=4)
+        assert digest(student.encoder) == digest(encoders["xray"])
+        with pytest.raises(UserError, match="holds ct, xray"):
+            assemble.build_student(recipe(student=source), classes=4)
+
+
+def test_a_task_of_no_run_is_refused() -> None:
+    asked = recipe(student={"name": "timm/test_efficientnet", "task": "lung"})
+    with pytest.raises(
+        UserError, match=r"student\.task lung .* no run is named\. Add student\.start"
+    ):
+        assemble.build_student(asked, classes=2)
+
+
+def test_no_root_is_called_as_what_all_share() -> None:
+    with pytest.raises(UserError, match=r"called 'shared'.*Rename data\.roots\.shared"):
+        assemble.check_collaborators(recipe(method="mtl"), ["lung", "shared"], print)
 
 
 @pytest.mark.parametrize("key", ["weights", "options", "mean", "std", "size"])

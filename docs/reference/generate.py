@@ -24,6 +24,7 @@ from medistill import catalog
 from medistill.cli.main import app
 from medistill.data.augmentation import Augmentation
 from medistill.data.layouts.base import Layout
+from medistill.data.volumes.layouts.base import VolumeLayout
 from medistill.methods.base import Method
 from medistill.recipe import Recipe
 from medistill.report.wording import METRICS
@@ -103,6 +104,7 @@ def recipe() -> str:
                 _settings(Augmentation),
             ]
             parts += ["### Layouts", _shelf("medistill.data.layouts", Layout)]
+            parts += ["Of volumes:", _shelf("medistill.data.volumes.layouts", VolumeLayout)]
         elif section in ("teacher", "student"):
             parts.append(_table(("name", "what it is"), _names(section)))
         if section == "teacher":
@@ -217,6 +219,8 @@ def _bounds(metadata: Any) -> Iterator[tuple[str, float]]:
 def _words(annotation: Any) -> list[str]:
     arguments = [a for a in typing.get_args(annotation) if a is not type(None)]
     origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return [_type(annotation)]
     if origin is typing.Literal:
         return [f"`{choice}`" for choice in arguments]
     if origin in (types.UnionType, typing.Union):

@@ -24,6 +24,7 @@ from medistill.models.sources import load_network, released_licence
 from medistill.models.teachers import Frozen, Teacher
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, Root, StudentSource, TeacherSource, checked_settings
+from medistill.results import SHARED
 from medistill.types import Task
 
 METHODS = "medistill.methods"
@@ -125,7 +126,7 @@ def freeze(recipe: Recipe, foundation: Foundation, student: Student) -> Frozen:
 
 
 def build_method(
-    recipe: Recipe, *, student: Student, teacher: Teacher | None, tasks: Sequence[Task]
+    recipe: Recipe, *, student: nn.Module, teacher: Teacher | None, tasks: Sequence[Task]
 ) -> Method:
     """The method with its collaborators."""
     wanted = catalog.collaborators(method_class(recipe))
@@ -151,6 +152,11 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
         raise UserError(
             f"{name} trains one task, but the recipe has {len(tasks)} roots: {', '.join(tasks)}."
         )
+    if len(tasks) > 1 and SHARED in tasks:
+        raise UserError(
+            f"A root is called {SHARED!r}, as is what several tasks have in common. Rename "
+            f"data.roots.{SHARED}."
+        )
     if recipe.teacher is not None and not takes(recipe, "teacher"):
         say(f"{name} takes no teacher: {recipe.teacher.name} is left aside.")
     if not takes(recipe, "student"):
@@ -162,9 +168,15 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
 def build_student(recipe: Recipe, classes: int) -> Student:
     """The student with its starting weights and a head of its own."""
     source = recipe.student
+    if source.task and not (source.start or source.name.startswith(RUN)):
+        raise UserError(
+            f"student.task {source.task} names a network of a run, but no run is named. Add "
+            "student.start=run:FOLDER, or set student.name=run:FOLDER."
+        )
     if source.name.startswith(RUN):
         _refuse_beside_run(source, "student")
-        encoder = load_deployed(find_deployed(Path(source.name.removeprefix(RUN))))[0].encoder
+        found = find_deployed(Path(source.name.removeprefix(RUN)), source.task)
+        encoder = load_deployed(found)[0].encoder
     else:
         encoder = _student_encoder(recipe)
     if method_class(recipe).family == "vit":
@@ -236,7 +248,7 @@ def _student_encoder(recipe: Recipe) -> Encoder:
     )
     encoder = Encoder(network.backbone, mean=source.mean, std=source.std, size=network.size)
     if source.start is not None:
-        load_start(encoder, Path(source.start.removeprefix(RUN)))
+        load_start(encoder, Path(source.start.removeprefix(RUN)), source.task)
     return encoder
 
 

@@ -95,6 +95,7 @@ class StudentSource(Section):
     name: str = "torchvision/resnet18"
     weights: str = "random"
     start: str | None = None  # run:FOLDER
+    task: str | None = None  # of that run: a task, a region's expert, or `shared`
     options: dict[str, Any] = {}
     mean: float | tuple[float, float, float] | None = None
     std: float | tuple[float, float, float] | None = None

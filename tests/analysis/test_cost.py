@@ -1,12 +1,14 @@
 """Costs are those that the papers print, counted by hand where nobody prints them."""
 
+import copy
+
 import pytest
 import timm
 import torch
 import torchvision
 from torch import nn
 
-from medistill.analysis.cost import Cost, cost, ratios
+from medistill.analysis.cost import Cost, cost, cost_together, ratios
 
 PHOTO = (3, 224, 224)
 
@@ -104,3 +106,24 @@ def test_flops_are_twice_the_macs_and_units_are_said():
 def test_ratios_are_student_over_teacher():
     student, teacher = Cost(1, 2, 3, 4).as_dict(), Cost(10, 10, 0, 10).as_dict()
     assert ratios(student, teacher) == {"parameters": 0.1, "macs": 0.2, "bytes": 0.4, "flops": 0.2}
+
+
+class TestTogether:
+    def test_what_networks_share_counts_once(self):
+        one = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        other = nn.Sequential(copy.deepcopy(one[0]), nn.Linear(8, 3))
+        found = cost_together([one, other])
+        assert found["parameters"] == (4 + 1) * 8 + (8 + 1) * 2 + (8 + 1) * 3
+        assert found["bytes"] == 4 * found["parameters"]
+
+    def test_one_bit_of_difference_is_another_tensor(self):
+        one = nn.Linear(4, 8, bias=False)
+        other = copy.deepcopy(one)
+        with torch.no_grad():
+            other.weight[0, 0] += 1
+        assert cost_together([one, other])["parameters"] == 2 * 32
+
+    def test_of_one_network_it_is_its_own_cost(self):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        alone = cost(network, (3, 8, 8))
+        assert cost_together([network]) == {"parameters": alone.parameters, "bytes": alone.bytes}

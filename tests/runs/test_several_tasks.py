@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from medistill.assemble import build_student
+from medistill.errors import UserError
+from medistill.models.backbones.base import build_backbone
 from medistill.models.deployed import load_deployed
 from medistill.models.networks import Student
-from medistill.recipe import Recipe, read_recipe
+from medistill.models.weights import digest
+from medistill.recipe import Recipe, read_recipe, validate
 from medistill.results import RunFolder, read_json, read_jsonl, read_metrics
 from medistill.runs.export import export
 from medistill.runs.train import train
@@ -24,8 +28,8 @@ def recipe_of(phantoms: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> A
     def made(name: str, **settings: Any) -> Recipe:
         roots = {
             "brain_mr": {"root": str(phantoms.brain)},
-            "chest_xray": {"root": str(phantoms.chest)},
-            "breast": {"root": str(phantoms.breast)},
+            "chest_xray": {"root": str(phantoms.chest), "region": "thorax"},
+            "breast": {"root": str(phantoms.breast), "region": "thorax"},
         }
         path = tmp_path_factory.mktemp("recipes") / "recipe.yaml"
         write_recipe(
@@ -83,5 +87,43 @@ def test_a_factorized_pair_is_exported_and_rebuilt(recipe_of: Any, tmp_path: Pat
     assert isinstance(network, Student)
     assert config["backbone"]["name"] == "pair/timm/test_efficientnet+timm/test_resnet"
     assert not config["shared_encoder"]
+    started = {**recipe.model_dump(mode="json"), "student": {"name": f"run:{run.path}"}}
+    started["student"]["task"] = "breast"
+    again = build_student(validate(started), classes=3)
+    assert digest(again.encoder) == digest(network.encoder)
     counted = sum(parameter.numel() for parameter in network.parameters())
     assert read_json(run.cost)["student"]["parameters"] == counted
+
+
+def test_experts_are_shipped_as_plain_networks_and_start_others(
+    recipe_of: Any, tmp_path: Path
+) -> None:
+    experts = {"allocation": "loss_reduction", "rank": 4}
+    recipe = recipe_of("lorkd", experts=experts, warmup=0.2)
+    run = train(recipe, tmp_path / "run")
+    check_whole(run)
+    export(run.path, task="breast")
+    assert read_json(run.parity)["breast"]["largest"] < 1e-4
+    found = (load_deployed(run.deployed(task).path) for task in TASKS)
+    networks, configs = zip(*found, strict=True)
+    assert [config["region"] for config in configs] == ["brain_mr", "thorax", "thorax"]
+    assert not any(config["shared_encoder"] for config in configs)
+    backbone = build_backbone("timm/test_efficientnet")
+    size = sum(parameter.numel() for parameter in backbone.parameters())
+    assert {sum(p.numel() for p in network.encoder.parameters()) for network in networks} == {size}
+    whole = sum(parameter.numel() for parameter in networks[0].parameters())
+    assert read_json(run.cost)["student"]["parameters"] == whole
+    digests = [digest(network.encoder) for network in networks]
+    assert digests[1] == digests[2] != digests[0]
+    shared = digest(load_deployed(run.deployed("shared").path)[0].encoder)
+    assert shared not in digests
+
+    def start(task: str) -> str:
+        asked = {**recipe.model_dump(mode="json"), "student": {"name": f"run:{run.path}"}}
+        asked["student"]["task"] = task
+        return digest(build_student(validate(asked), classes=3).encoder)
+
+    names = ["brain_mr", "thorax", "breast", "shared"]
+    assert [start(name) for name in names] == [digests[0], digests[1], digests[1], shared]
+    with pytest.raises(UserError, match="holds brain_mr, breast, chest_xray, thorax, shared"):
+        start("abdomen")

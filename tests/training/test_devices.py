@@ -63,11 +63,11 @@ def test_placing_a_method_keeps_its_parameters_and_their_values():
         for p, (i, v) in zip(method.parameters(), before, strict=True)
     )
     assert method[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert method[1].weight.is_contiguous()
+    assert method[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-def test_images_in_2d_come_channels_last_and_in_3d_as_they_are():
-    flat, solid = batch(5, 6), batch(4, 5, 6)
-    assert placed(flat, CPU).images.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(placed(flat, CPU).images, flat.images)
-    assert torch.equal(placed(solid, CPU).images, solid.images)
+def test_images_come_channels_last_in_2d_and_in_3d():
+    layouts = {torch.channels_last: batch(5, 6), torch.channels_last_3d: batch(4, 5, 6)}
+    for layout, shown in layouts.items():
+        assert placed(shown, CPU).images.is_contiguous(memory_format=layout)
+        assert torch.equal(placed(shown, CPU).images, shown.images)

@@ -29,12 +29,22 @@ def test_two_processes_hold_the_same_weights_to_the_bit(processes, name):
     assert_close(first, second, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["moco", "pcgrad"])
-def test_a_resume_within_an_epoch_goes_on_bit_for_bit(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "killed"),
+    [
+        ("moco", 4),
+        ("pcgrad", 4),
+        ("decomposition", 4),
+        ("decomposition unequal", 2),  # in the warm-up
+        ("decomposition unequal", 3),  # with the last step before the ranks change
+        ("decomposition unequal", 4),  # with the first step after
+    ],
+)
+def test_a_resume_goes_on_bit_for_bit(tmp_path, name, killed):
     kept: list[Checkpoint] = []
 
     def keep(step):
-        if step.step == 4:
+        if step.step == killed:
             save_checkpoint(tmp_path / "last.pt", step.checkpoint())
             kept.append(load_checkpoint(tmp_path / "last.pt"))
 
@@ -44,9 +54,11 @@ def test_a_resume_within_an_epoch_goes_on_bit_for_bit(tmp_path, name):
     assert_close(again.state_dict(), whole.state_dict(), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["aligned", "mgda", "moco", "pcgrad"])
+@pytest.mark.parametrize(
+    "name", ["aligned", "mgda", "moco", "pcgrad", "decomposition", "decomposition unequal"]
+)
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_surgery_in_half_precision_lowers_the_losses(name, precision):
+def test_surgery_and_experts_in_half_precision_lower_the_losses(name, precision):
     losses = []
     method = trained(
         seeded(BUILDS[name]),
@@ -57,3 +69,19 @@ def test_surgery_in_half_precision_lowers_the_losses(name, precision):
     )
     assert sum(losses[-3:]) < sum(losses[:3])
     assert all(torch.isfinite(p).all() for p in method.parameters())
+
+
+def test_ranks_change_in_mid_training_and_new_experts_learn():
+    ranks = []
+
+    method = seeded(BUILDS["decomposition unequal"])
+    trained(
+        method,
+        Mixed(),
+        on_step=lambda _: ranks.append(tuple(method.decomposed.ranks)),
+        optimizer="adamw",
+    )
+    assert ranks[:3] == [(4, 4, 4)] * 3
+    assert len({*ranks[3:]}) == 1 and ranks[3] != (4, 4, 4)
+    changes = [one.change(0).abs().sum().item() > 0 for one in method.decomposed.experts]
+    assert changes == [True] * 3

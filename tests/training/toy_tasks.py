@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from toy_training import Noise
 
+from medistill.methods._ranks import Experts
 from medistill.methods.aligned_mtl import AlignedMtl
 from medistill.methods.base import Method
+from medistill.methods.knowledge_decomposition import KnowledgeDecomposition
 from medistill.methods.knowledge_factorization import KnowledgeFactorization
 from medistill.methods.mgda import Mgda
 from medistill.methods.moco_mtl import MocoMtl
@@ -48,7 +51,7 @@ def labels_alone(kind: type[Method], **settings: float) -> Method:
     return kind(tiny_student(), TASKS, **settings)
 
 
-def taught(kind: type[Method], **settings: str) -> Method:
+def taught(kind: type[Method], **settings: Any) -> Method:
     """A method that takes one."""
     return kind(tiny_student(), known_teacher(), TASKS, **settings)
 
@@ -64,6 +67,14 @@ BUILDS: dict[str, Callable[[], Method]] = {
     "single taught": partial(taught, SingleTaskDistillation),
     "multi taught": partial(taught, MultiTaskDistillation),
     "factorization": partial(taught, KnowledgeFactorization, task_network="timm/test_resnet"),
+    "decomposition": partial(taught, KnowledgeDecomposition, warmup=0.0),
+    # After half the steps its experts change their ranks, and an optimiser its parameters.
+    "decomposition unequal": partial(
+        taught,
+        KnowledgeDecomposition,
+        warmup=0.5,
+        experts=Experts(allocation="loss_reduction", rank=4),
+    ),
 }
 # Batch norms over two or three pixels multiply roundings a thousandfold with every step.
 STEPS = dict.fromkeys(BUILDS, 3) | {"factorization": 1}

@@ -6,6 +6,7 @@ products count, those of attention among them; normalisation, activation and poo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from itertools import chain
 
 import torch
@@ -67,6 +68,24 @@ def cost(network: nn.Module, shape: Sequence[int]) -> Cost:
         convolutions,
         sum(tensor.numel() * tensor.element_size() for tensor in stored),
     )
+
+
+def cost_together(networks: Sequence[nn.Module]) -> dict[str, int]:
+    """Parameters and bytes of several networks, where what they share counts once.
+
+    Tensors of one name that are equal in every bit are one: a shared encoder, or the shared part of
+    a pair. Whoever keeps several networks need keep no more.
+    """
+    parameters: dict[tuple[str, bytes], int] = {}
+    stored: dict[tuple[str, bytes], int] = {}
+    for network in networks:
+        trained = {name for name, _ in network.named_parameters()}
+        for name, tensor in network.state_dict().items():
+            key = name, sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).digest()
+            stored[key] = tensor.numel() * tensor.element_size()
+            if name in trained:
+                parameters[key] = tensor.numel()
+    return {"parameters": sum(parameters.values()), "bytes": sum(stored.values())}
 
 
 def ratios(

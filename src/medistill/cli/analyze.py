@@ -14,7 +14,10 @@ def analyze(
         Path | None, typer.Option(help="Where pictures go (default: into the first run).")
     ] = None,
     split: Annotated[str, typer.Option(help="Which images are looked at.")] = "test",
-    task: Annotated[str | None, typer.Option(help="Which task, if the runs have several.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Which task, if the runs have several (default: compare their experts)."),
+    ] = None,
     triplets: Annotated[
         int, typer.Option(min=0, help="Planes through three images whose scores are averaged.")
     ] = 500,

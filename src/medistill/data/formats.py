@@ -54,7 +54,7 @@ def read_image(path: Path) -> Picture:
         UserError: Reading it needs a package that is not installed.
     """
     if is_volume(path):
-        raise Unreadable(f"{path}: volumes (NIfTI and the like) are not read yet, only 2D images")
+        raise Unreadable(f"{path}: is a volume (NIfTI and the like), not a 2D image")
     try:
         size = path.stat().st_size
         dicom = path.suffix.lower() in DICOM_SUFFIXES or _marked_as_dicom(path)

@@ -1,6 +1,6 @@
 """From a folder on disk to a data set that is ready to be batched."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +38,11 @@ class Opened:
     how: str
 
     @property
+    def name(self) -> str:
+        """Of its task."""
+        return self.dataset.task.name
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
         """What decoding found, one per row of the store."""
         return self.dataset.store.entries
@@ -53,6 +58,14 @@ class Opened:
             return self
         task = replace(self.dataset.task, region=region)
         return replace(self, dataset=replace(self.dataset, task=task))
+
+    def seen(self, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Digest and thumbnail of every image of some splits; a blank one is nobody's."""
+        for part in parts:
+            for row in self.dataset.splits.get(part, ()):
+                entry = self.entries[row]
+                if not entry.blank:
+                    yield entry.digest, f"{entry.thumbnail:x}"
 
     def save_splits(self, path: Path) -> None:
         """Write which images stand in which split, for a resume and for whoever comes after."""

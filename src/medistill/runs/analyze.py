@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from medistill.errors import UserError
+from medistill.report.experts import EXPERTS
 from medistill.report.page import write_page
 from medistill.report.plates import plane_plate, similarity_plate
 from medistill.results import RunFolder, read_json, write_json
 from medistill.runs.console import Console
+from medistill.runs.experts import look_at_experts, several_tasks
 from medistill.runs.features import compare, see
+from medistill.runs.load import outlines
 from medistill.runs.overlays import draw_overlays
 from medistill.runs.planes import Survey, divide, lay
 from medistill.runs.report import report
@@ -53,6 +56,9 @@ def analyze(
 ) -> Path:
     """Compare runs with one another and with their teachers, on the images of the first.
 
+    Of runs that deployed several tasks, and where none of them is named, the networks of the tasks
+    are compared with one another instead.
+
     What takes long is kept in `parts/`: the same command goes on where it was stopped.
 
     Args:
@@ -60,7 +66,7 @@ def analyze(
         out: Where numbers, pictures and page go; by default into the first run, whose page then
             has a section more.
         split: Which images.
-        task: Which task, if the runs have several.
+        task: Which task, if the runs have several; by default their experts are looked at.
         depth: How much is looked at.
         device: Where to compute.
         console: Where to say what happens.
@@ -74,10 +80,18 @@ def analyze(
     folders, console = [RunFolder(Path(run)) for run in runs], console or Console()
     place = Path(out) if out is not None else folders[0].analysis.parent
     _refuse_file(place)
+    _refuse_outlines(folders)
     where = choose_device(device)
-    looked = gather(folders, task, split, where, console)
-    document = _document(looked, depth, place, where, console)
-    write_json(place / folders[0].analysis.name, document)
+    if task is None and several_tasks(folders):
+        experts = look_at_experts(
+            folders, split=split, overlays=depth.overlays, folder=place, device=where,
+            console=console,
+        )  # fmt: skip
+        write_json(place / EXPERTS, experts)
+    else:
+        looked = gather(folders, task, split, where, console)
+        document = _document(looked, depth, place, where, console)
+        write_json(place / folders[0].analysis.name, document)
     console.say(f"numbers and pictures: {place}")
     if out is not None:
         page = write_page(folders[0], folders[1:], analysed=place)
@@ -129,6 +143,16 @@ def _surveys(
 def _refuse_file(place: Path) -> None:
     if place.exists() and not place.is_dir():
         raise UserError(f"{place} is a file. Choose another --out.")
+
+
+def _refuse_outlines(runs: Sequence[RunFolder]) -> None:
+    """Refuse runs whose networks tell no classes of images apart."""
+    for run in runs:
+        if any(outlines(run, task) for task in run.tasks()):
+            raise UserError(
+                f"{run.path} outlines organs in volumes; `analyze` looks at networks that tell "
+                "images apart. Its report shows slices and worst cases."
+            )
 
 
 def _against(runs: Sequence[RunFolder]) -> list[Path]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import yaml
 
 from medistill.assemble import licence_of, run_folder, takes
-from medistill.data.opening import Opened
 from medistill.recipe import Recipe
 from medistill.results import RunFolder, read_json, write_json
 from medistill.runs.console import Console
@@ -16,12 +15,24 @@ ALIKE_BITS = 4  # thumbnails of 256 bits that differ in no more are of one pictu
 LEARNT = ("train", "validation")
 
 
-def save_sources(opened: Sequence[Opened], run: RunFolder) -> None:
+@runtime_checkable
+class Source(Protocol):
+    """A root of images or of volumes, which tells what it holds without naming a file."""
+
+    @property
+    def name(self) -> str:
+        """Of its task."""
+
+    def seen(self, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Digest and thumbnail of all that stands in some splits."""
+
+
+def save_sources(opened: Sequence[Source], run: RunFolder) -> None:
     """Write the digest and the thumbnail of every image that this run learns from."""
-    write_json(run.sources, {one.dataset.task.name: dict(_seen(one, LEARNT)) for one in opened})
+    write_json(run.sources, {one.name: dict(one.seen(LEARNT)) for one in opened})
 
 
-def warn_of_shared_images(recipe: Recipe, opened: Sequence[Opened], console: Console) -> list[str]:
+def warn_of_shared_images(recipe: Recipe, opened: Sequence[Source], console: Console) -> list[str]:
     """Warn where a test image was learnt from by the teacher, or by the student's start.
 
     Returns:
@@ -33,10 +44,9 @@ def warn_of_shared_images(recipe: Recipe, opened: Sequence[Opened], console: Con
             for one in opened:
                 count = _shared(one, learnt)
                 if count:
-                    name = one.dataset.task.name
                     said.append(
-                        f"{count} test images of {name} are, or look like, images that {folder} "
-                        f"learnt from ({task}): its results on them are too good."
+                        f"{count} test images of {one.name} are, or look like, images that "
+                        f"{folder} learnt from ({task}): its results on them are too good."
                     )
     for line in said:
         console.warn(line)
@@ -73,21 +83,13 @@ def _named(document: dict[str, Any]) -> list[Path]:
     return [folder for name in names if name and (folder := run_folder(name))]
 
 
-def _shared(one: Opened, learnt: dict[str, str]) -> int:
+def _shared(one: Source, learnt: dict[str, str]) -> int:
     """How many test images are among the learnt ones, by their pixels or their thumbnails."""
     thumbnails = {int(text, 16) for text in learnt.values()}
     return sum(
         digest in learnt or _alike(int(text, 16), thumbnails)
-        for digest, text in _seen(one, ("test",))
+        for digest, text in one.seen(("test",))
     )
-
-
-def _seen(one: Opened, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for part in parts:
-        for row in one.dataset.splits.get(part, ()):
-            entry = one.entries[row]
-            if not entry.blank:
-                yield entry.digest, f"{entry.thumbnail:x}"
 
 
 def _alike(thumbnail: int, others: set[int]) -> bool:

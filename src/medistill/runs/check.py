@@ -8,7 +8,8 @@ from medistill.data.opening import Opened
 from medistill.recipe import Recipe
 from medistill.results import replacing
 from medistill.runs.console import Console
-from medistill.runs.images import open_images, say_splits, stops
+from medistill.runs.images import open_images, say_errors, say_splits, show_findings
+from medistill.runs.roots import volume_roots
 
 PAIRS = 60  # on a contact sheet; more would not be looked at
 
@@ -34,18 +35,19 @@ def check(
         Whether nothing was found at which `train` would stop.
     """
     console = console or Console()
+    if volume_roots(recipe):
+        from medistill.runs.volumes.checking import check_volumes
+
+        return check_volumes(recipe, listing, console)
     opened = open_images(recipe, None, console)
     say_splits(opened, console)
     for one in opened:
-        _show_findings(one, console)
+        show_findings(one.name, one.findings, console)
         _show_near_copies(one, _sheet_of(one, sheet, alone=len(opened) == 1), console)
     if listing is not None:
         _write_listing(listing, opened)
         console.say(f"which file is which: {listing}")
-    errors = sum(stops(finding, recipe) for one in opened for finding in one.findings)
-    told = f"{errors} error{'s' if errors > 1 else ''}"
-    console.say(told if errors else "nothing at which training would stop")
-    return not errors
+    return say_errors([f for one in opened for f in one.findings], recipe, console)
 
 
 def _sheet_of(one: Opened, asked: Path | None, *, alone: bool) -> Path:
@@ -54,13 +56,6 @@ def _sheet_of(one: Opened, asked: Path | None, *, alone: bool) -> Path:
     if asked is None:
         return Path(f"near-copies-{name}.png")
     return asked if alone else asked.with_stem(f"{asked.stem}-{name}")
-
-
-def _show_findings(one: Opened, console: Console) -> None:
-    for finding in one.findings:
-        console.say(f"{finding.severity:8}{one.dataset.task.name}: {finding.message}")
-        for item in finding.items:
-            console.say(f"            {item}")
 
 
 def _show_near_copies(one: Opened, sheet: Path, console: Console) -> None:

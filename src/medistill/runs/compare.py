@@ -12,7 +12,7 @@ from medistill.report.rivals.conclusions import overall
 from medistill.report.wording import METRICS, counted, inside
 from medistill.results import RunFolder, read_json, write_text
 from medistill.runs.comparing.asking import grid_of
-from medistill.runs.comparing.grid import Cell, Entry, Grid
+from medistill.runs.comparing.grid import Cell, Entry, Grid, Origin
 from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.running import Begin, Runs
 from medistill.runs.comparing.screening import Absent, screen
@@ -98,13 +98,29 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         machine=measured["machine"] + (f", {runs.jobs} runs at once" if runs.jobs > 1 else ""),
         peak_of=measured["peak_of"],
         recipe=_placeless(recipe, grid),
+        reference=grid.reference,
+        transfers=verdicts.transfers,
+        learnt=_learnt(grid, runs.finished()),
     )
+
+
+def _learnt(grid: Grid, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """What runs found of test images that a teacher or a start had learnt from."""
+    found = [
+        f"{grid.entries[cell.entry].label}: {finding['message']}"
+        for cell in cells
+        for one in read_json(RunFolder(grid.cells / cell.name).data).values()
+        for finding in one.get("findings", [])
+        if finding["kind"] == "shared"
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _placeless(recipe: Recipe, grid: Grid) -> str:
     """The recipe's text without the places of the data: the page travels."""
     text = dump(recipe)
-    for root in (Path(str(found["root"])) for found in grid.sets.values()):
+    roots = (root for data in grid.sets for root in grid.roots(data).values())
+    for root in (Path(str(found["root"])) for found in roots):
         if root.is_absolute():
             text = text.replace(str(root), f".../{root.name}")
     return text
@@ -119,7 +135,16 @@ def _own(recipe: Recipe, grid: Grid) -> str:
 def _changes(entry: Entry) -> str:
     """What a variant says, in a line."""
     after = [f"after {entry.after}"] if entry.after else []
-    return "; ".join([*after, *entry.overrides])
+    starts = dict.fromkeys(_start(o) for o in entry.origins.values() if o.student)
+    return "; ".join([*after, *entry.overrides, *starts])
+
+
+def _start(origin: Origin) -> str:
+    """A run that a student starts from, without the place where it lies, and the part of it."""
+    assert origin.student is not None
+    task = origin.student.get("task")
+    name = Path(str(origin.student["name"])).name
+    return f"from {name}, {task}" if task else f"from {name}"
 
 
 def _shared(recipe: Recipe) -> dict[str, str]:

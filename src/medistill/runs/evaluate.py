@@ -17,7 +17,7 @@ from medistill.recipe import Data, Recipe, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics, write_predictions
 from medistill.runs.console import Console
 from medistill.runs.images import open_images
-from medistill.runs.load import only_task, own_images
+from medistill.runs.load import only_task, outlines, own_images
 from medistill.runs.shipping import batches, table_of
 
 ALL = "all"
@@ -47,6 +47,8 @@ def evaluate(
     """
     folder, console = RunFolder(Path(run)), console or Console()
     name = only_task(folder, task)
+    if outlines(folder, name):
+        return _evaluate_volumes(folder, name, data, split, classes or {}, console)
     network, config = load_deployed(folder.deployed(name).path)
     recipe = read_recipe(folder.recipe)
     if data is None:
@@ -66,7 +68,26 @@ def evaluate(
     place = folder.path / "evaluations" / f"{_label(data)}-{part}"
     write_metrics(place / "metrics.json", {part: {name: estimates}})
     write_predictions(place / "predictions.csv", [table])
-    _print(estimates, len(table), place, console)
+    console.say(f"{len(table)} images")
+    _print(estimates, place, console)
+    return estimates
+
+
+def _evaluate_volumes(
+    folder: RunFolder,
+    name: str,
+    data: Path | str | None,
+    split: str | None,
+    classes: Mapping[str, str],
+    console: Console,
+) -> dict[str, Estimate]:
+    from medistill.runs.volumes.evaluating import evaluate_volumes
+
+    elsewhere = None if data is None else Path(data)
+    estimates, place = evaluate_volumes(
+        folder, name, data=elsewhere, split=split, classes=classes, console=console
+    )
+    _print(estimates, place, console)
     return estimates
 
 
@@ -128,8 +149,7 @@ def _label(data: Path | str | None) -> str:
     return "own" if data is None else Path(data).resolve().name
 
 
-def _print(estimates: Mapping[str, Estimate], count: int, place: Path, console: Console) -> None:
-    console.say(f"{count} images")
+def _print(estimates: Mapping[str, Estimate], place: Path, console: Console) -> None:
     for name, estimate in estimates.items():
         value, low, high = estimate["value"], estimate["low"], estimate["high"]
         interval = "" if low is None or high is None else f"  ({low:.3f} to {high:.3f})"

@@ -13,7 +13,7 @@ from medistill.export.parity import check_parity
 from medistill.models.deployed import load_deployed
 from medistill.results import RunFolder, read_json, write_json
 from medistill.runs.console import Console
-from medistill.runs.load import only_task, own_images
+from medistill.runs.load import only_task, outlines, own_images
 from medistill.runs.shipping import pictures
 
 COMPARED = 16  # validation images on which the file and torch must agree
@@ -39,6 +39,10 @@ def export(
     """
     folder, console = RunFolder(Path(run)), console or Console()
     name = only_task(folder, task)
+    if outlines(folder, name):
+        from medistill.runs.volumes.exporting import export_volumes
+
+        return export_volumes(folder, name, out, console)
     network, config = load_deployed(folder.deployed(name).path)
     opened = own_images(folder, name, console)
     console.say(export_task(folder, config, network, opened, out=out))

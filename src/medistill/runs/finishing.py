@@ -12,7 +12,13 @@ from medistill.models.networks import Student
 from medistill.report.averages import lines
 from medistill.report.evidence import Evidence
 from medistill.report.page import write_page
-from medistill.results import read_json, write_json, write_metrics, write_predictions
+from medistill.results import (
+    SHARED,
+    read_json,
+    write_json,
+    write_metrics,
+    write_predictions,
+)
 from medistill.runs.ancestry import inherited_licences
 from medistill.runs.export import export_task
 from medistill.runs.preparing import Job
@@ -42,7 +48,7 @@ def finish(job: Job, *, earlier: float = 0.0) -> None:
     if networks:
         _ship(job, networks)
     else:
-        _deploy_features(job)
+        _deploy_features(job, job.method.deploy())
     seconds = earlier + time.time() - job.started
     facts = read_json(job.run.environment)
     write_json(job.run.environment, {**facts, "seconds": round(seconds, 1)})
@@ -57,14 +63,18 @@ def finish(job: Job, *, earlier: float = 0.0) -> None:
 def _ship(job: Job, networks: Mapping[str, nn.Module]) -> None:
     """Deploy each network with all that was measured of it."""
     by_name = {one.dataset.task.name: one for one in job.opened}
+    regions = {name: by_name[name].dataset.task.region for name in networks}
     extra = {**_provenance(job), "shared_encoder": _share_encoder(networks.values())}
     found = {}
     for name, network in networks.items():
         assert isinstance(network, Student)
         one = by_name[name]
         found[name] = judge_network(network, one, job.recipe, job.device)
-        config = deploy(network, found[name], one, job.run, extra)
+        alike = [other for label, other in networks.items() if regions[label] == regions[name]]
+        region = regions[name] if _share_encoder(alike) else None
+        config = deploy(network, found[name], one, job.run, {**extra, "region": region})
         job.console.say(f"{name}: {export_task(job.run, config, network, one)}")
+    _deploy_features(job, [SHARED])
     _write_measured(job, found)
     _judge_teacher(job)
     encoder = job.foundation.encoder if job.foundation else None
@@ -101,14 +111,20 @@ def _judge_teacher(job: Job) -> None:
     write_metrics(job.run.teacher_metrics, merge([(one.dataset.task.name, metrics)]))
 
 
-def _deploy_features(job: Job) -> None:
-    """Of a training without labels an encoder remains: the start of other students."""
-    for name, network in job.method.deploy().items():
-        assert isinstance(network, Student)
-        config = {
-            "task": name, "classes": [], "size": job.recipe.data.size, **_provenance(job),
-        }  # fmt: skip
-        save_deployed(network.cpu().eval(), job.run.deployed(name).path, config)
+def _deploy_features(job: Job, names: Iterable[str]) -> None:
+    """Write networks without classes: the starts of other students.
+
+    They are all that remains of a training without labels, and the backbone that experts share.
+    """
+    deployed = job.method.deploy()
+    for name in names:
+        if name in deployed:
+            network = deployed[name]
+            assert isinstance(network, Student)
+            config = {
+                "task": name, "classes": [], "size": job.recipe.data.size, **_provenance(job),
+            }  # fmt: skip
+            save_deployed(network.cpu().eval(), job.run.deployed(name).path, config)
 
 
 def _provenance(job: Job) -> dict[str, Any]:

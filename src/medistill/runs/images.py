@@ -25,10 +25,10 @@ def open_images(recipe: Recipe, run: RunFolder | None, console: Console) -> tupl
         console: Shows the progress of decoding.
     """
     saved = run.splits if run is not None and run.splits.exists() else None
-    folder = _writable(recipe.data.store)
+    folder = writable(recipe.data.store)
     opened = []
     for name, (layout, samples) in open_layouts(recipe).items():
-        with _decoding(console, name, len(samples)) as on_progress:
+        with counting(console, f"decoding {name}", len(samples)) as on_progress:
             one = open_dataset(
                 name,
                 layout,
@@ -58,14 +58,35 @@ def refuse_or_warn(opened: Sequence[Opened], recipe: Recipe, console: Console) -
         UserError: An image or a patient stands in two splits of ours, or a file cannot be read.
     """
     for one in opened:
-        for finding in one.findings:
-            if stops(finding, recipe):
-                raise UserError(f"{one.dataset.task.name}: {_told(finding)}. {_way_out(finding)}")
-            if finding.severity != "note":
-                console.warn(f"{one.dataset.task.name}: {_told(finding)}")
+        heed(one.dataset.task.name, one.findings, recipe, console)
 
 
-def _writable(store: Path) -> Path:
+def heed(name: str, findings: Sequence[Finding], recipe: Recipe, console: Console) -> None:
+    """Likewise of one root, by its name."""
+    for finding in findings:
+        if stops(finding, recipe):
+            raise UserError(f"{name}: {_told(finding)}. {_way_out(finding)}")
+        if finding.severity != "note":
+            console.warn(f"{name}: {_told(finding)}")
+
+
+def show_findings(name: str, findings: Sequence[Finding], console: Console) -> None:
+    """Every finding of a root with all of its items."""
+    for finding in findings:
+        console.say(f"{finding.severity:8}{name}: {finding.message}")
+        for item in finding.items:
+            console.say(f"            {item}")
+
+
+def say_errors(findings: Sequence[Finding], recipe: Recipe, console: Console) -> bool:
+    """Say how many findings would stop a training, and whether none would."""
+    errors = sum(stops(finding, recipe) for finding in findings)
+    told = f"{errors} error{'s' if errors > 1 else ''}"
+    console.say(told if errors else "nothing at which training would stop")
+    return not errors
+
+
+def writable(store: Path) -> Path:
     """The folder of decoded images; a home that cannot be written is the user's to replace."""
     folder = store.expanduser()
     try:
@@ -99,6 +120,7 @@ def _way_out(finding: Finding) -> str:
 
 
 @contextmanager
-def _decoding(console: Console, name: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    with console.track(f"decoding {name}", total) as advance:
+def counting(console: Console, stage: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """Follow a stage that counts what is done, and of how many."""
+    with console.track(stage, total) as advance:
         yield lambda done, _: advance(done, "")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from medistill.data.volumes.layouts.base import open_volumes_root
 from medistill.errors import UserError
 from medistill.results import write_text
 
@@ -43,12 +44,46 @@ evaluation:
   sensitivity: 0.95        # the operating threshold is fitted to reach this on validation
 """
 
+FOR_VOLUMES = """\
+# medistill train {out}
+# data.root and student must stand here; `medistill list` tells what there is.
+data:
+  root: {root}            # several regions: `roots: {{name: {{root: ..., region: ...}}, ...}}`
+  # spacing_mm: [1, 1, 3]  # the median of the training cases by default
+  # patch: [64, 64, 32]    # what the network sees at a time; by the data by default
+  steps: 100               # in an epoch
+  # patient_pattern: "(P[0-9]+)_"     # finds the patient in a path: no patient in two splits
+
+# teacher: run:FOLDER      # a segmenter to imitate; left out: `method: student_alone`
+
+student:
+  name: monai/DynUNet      # or sat/unet, one network for several regions
+  options: {{filters: [8, 16, 32, 64]}}
+
+method:
+  name: student_alone      # several regions: multi_task, or knowledge_decomposition with a teacher
+
+training:
+  epochs: 20
+  batch_size: 2
+  learning_rate: 3e-3
+  schedule: cosine
+  warmup: 0.5              # epochs
+  seed: 0
+  select: dice             # the validation metric that chooses the checkpoint
+  validate_every: 2        # epochs; whole volumes take their time
+"""
+
 
 def init(data: Path, out: Path) -> None:
-    """Write a commented recipe for a folder of images; an existing file is never overwritten."""
+    """Write a commented recipe for a folder of images or of volumes.
+
+    An existing file is never overwritten.
+    """
     if not data.exists():
         raise UserError(f"No data at {data} (looked for {data.resolve()}).")
     if out.exists():
         raise UserError(f"{out} is there already; name another with --out.")
-    write_text(out, TEMPLATE.format(root=data, out=out))
+    template = FOR_VOLUMES if open_volumes_root(data) else TEMPLATE
+    write_text(out, template.format(root=data, out=out))
     print(f"Wrote {out}. Next: medistill check {out}, then medistill train {out}")

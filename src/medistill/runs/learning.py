@@ -5,21 +5,69 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from medistill.assemble import views
-from medistill.data.loading import Loader
-from medistill.data.order import Order
-from medistill.results import append_jsonl, read_jsonl, write_json, write_jsonl
+import torch
+
+from medistill.methods.base import Method
+from medistill.recipe import Recipe
+from medistill.results import RunFolder, append_jsonl, read_jsonl, write_json, write_jsonl
+from medistill.runs.console import Console
 from medistill.runs.expense import Meter
-from medistill.runs.preparing import Job
 from medistill.runs.validating import LAST, Verdict
 from medistill.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from medistill.training.distributed import broadcast_object, main_process, rank, world
-from medistill.training.fit import Step, fit
+from medistill.training.distributed import broadcast_object, main_process
+from medistill.training.fit import Batches, Step, fit
 from medistill.training.optimizers import build_optimizer, build_schedule
 
 SAVE_SECONDS = 20.0  # between two checkpoints of a long training: what a kill may cost
+
+
+@runtime_checkable
+class Choice(Protocol):
+    """What chooses a checkpoint: `Validation`, or that of volumes."""
+
+    def criterion(self, method: Method) -> str:
+        """What epochs are compared by."""
+
+    def verdict(self, method: Method, progress: float, criterion: str) -> Verdict:
+        """How good the method is now."""
+
+
+@runtime_checkable
+class Training(Protocol):
+    """A run that is prepared, on images or on volumes: all that the loop knows of it."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for."""
+
+    @property
+    def run(self) -> RunFolder:
+        """Where it is written."""
+
+    @property
+    def console(self) -> Console:
+        """Where to say what happens."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+
+    @property
+    def method(self) -> Method:
+        """What is trained."""
+
+    @property
+    def validation(self) -> Choice:
+        """What chooses a checkpoint."""
+
+    @property
+    def started(self) -> float:
+        """When its preparation began, in seconds since 1970."""
+
+    def loader(self) -> Batches:
+        """This process's share of the training data."""
 
 
 @dataclass
@@ -68,9 +116,9 @@ class Learning:
         job: A run that is prepared.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Training) -> None:
+        self.job = job
         self.recipe, self.run, self.console = job.recipe, job.run, job.console
-        self.datasets = [one.dataset for one in job.opened]
         self.method, self.device, self.validation = job.method, job.device, job.validation
         self.criterion = job.validation.criterion(job.method)
         self.started = job.started
@@ -88,7 +136,7 @@ class Learning:
         progress = Progress(**checkpoint.notes) if checkpoint else Progress()
         earlier = progress.seconds
         self._shorten_log(checkpoint)
-        loader = self._loader()
+        loader = self.job.loader()
         saved = -math.inf  # so that the first epoch is safe as soon as it is over
         done = checkpoint.step // checkpoint.steps_per_epoch if checkpoint else 0
         with self.console.track("training", settings.epochs, begun=done, pause=0.0) as advance:
@@ -106,7 +154,7 @@ class Learning:
         self._write_expense(progress)
         return earlier
 
-    def _steps(self, loader: Loader, checkpoint: Checkpoint | None) -> Iterator[Step]:
+    def _steps(self, loader: Batches, checkpoint: Checkpoint | None) -> Iterator[Step]:
         settings = self.recipe.training
         optimizer = build_optimizer(
             settings.optimizer,
@@ -125,21 +173,6 @@ class Learning:
             device=self.device,
             precision=settings.precision,
             resume=checkpoint,
-        )
-
-    def _loader(self) -> Loader:
-        settings, data = self.recipe.training, self.recipe.data
-        return Loader(
-            self.datasets,
-            "train",
-            batch_size=settings.batch_size,
-            order=Order(
-                seed=settings.seed, sampling=data.sampling, task_sampling=data.task_sampling
-            ),
-            views=views(self.recipe),
-            rank=rank(),
-            world=world(),
-            class_weights=settings.class_weights,
         )
 
     def _end_epoch(

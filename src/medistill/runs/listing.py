@@ -8,6 +8,7 @@ from rich.table import Table
 
 from medistill import catalog
 from medistill.data.layouts.base import Layout
+from medistill.data.volumes.layouts.base import VolumeLayout
 from medistill.methods.base import Method
 from medistill.models.checkpoints.base import CHECKPOINTS, Checkpoint
 
@@ -22,12 +23,16 @@ STUDENTS = {
     "torchvision/<name>": "any of torchvision's classification backbones",
     "<released model>": "one that `medistill list teachers` shows, for methods that tune it",
     "run:<folder>": "the network of a run, to be trained further",
+    "sat/unet": "of volumes: a U-Net that is asked for classes; of any size by its options",
+    "sat/<name>": "of volumes: nano, pro, lorkd_nano or lorkd_pro, as they were published",
+    "monai/<name>": "of volumes: UNet, DynUNet, SegResNet or SwinUNETR",
 }
 TEACHERS = {
     "timm/<name>": "one of timm's backbones, with `weights: FILE` (or `pretrained`, when online)",
     "torchvision/<name>": "one of torchvision's, likewise",
     "run:<folder>": "a network that medistill trained, such as by universal_pretraining",
     "features:<file>": "a safetensors file of features, where nobody gives out the weights",
+    "sat/<name>": "of volumes, with `weights: FILE`: SAT's or LoRKD's own, or yours",
     "<released model>": "one of those below, with `weights: FILE`, the file that its authors give",
 }
 
@@ -63,19 +68,25 @@ def _students() -> list[Table]:
 
 
 def _methods() -> list[Table]:
-    table = _table("method", "also", "what it does", "paper")
+    table = _table("method", "also", "volumes", "what it does", "paper")
     for name in catalog.available("medistill.methods"):
         method: type[Method] = catalog.find("medistill.methods", name, Method)  # type: ignore[type-abstract]
-        table.add_row(name, ", ".join(method.aliases), catalog.first_line(method), method.paper)
+        also, volumes = ", ".join(method.aliases), "yes" if method.volumes else ""
+        table.add_row(name, also, volumes, catalog.first_line(method), method.paper)
     return [table]
 
 
 def _layouts() -> list[Table]:
-    table = _table("layout", "what it looks like")
-    for name in catalog.available("medistill.data.layouts"):
-        layout: type[Layout] = catalog.find("medistill.data.layouts", name, Layout)  # type: ignore[type-abstract]
-        table.add_row(name, catalog.first_line(layout))
-    return [table]
+    images = ("layout of images", "medistill.data.layouts", Layout)
+    volumes = ("layout of volumes", "medistill.data.volumes.layouts", VolumeLayout)
+    return [_arranged(*images), _arranged(*volumes)]
+
+
+def _arranged(title: str, package: str, base: type) -> Table:
+    table = _table(title, "what it looks like")
+    for name in catalog.available(package):
+        table.add_row(name, catalog.first_line(catalog.find(package, name, base)))
+    return table
 
 
 def _described(what: str, lines: Mapping[str, str]) -> Table:

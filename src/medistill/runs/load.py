@@ -2,26 +2,39 @@
 
 from pathlib import Path
 
+from torch import nn
+
 from medistill.data.opening import Opened
 from medistill.errors import UserError
-from medistill.models.deployed import load_deployed
-from medistill.models.networks import Student
+from medistill.models.deployed import load_deployed, read_config
 from medistill.recipe import read_recipe
 from medistill.results import RunFolder
 from medistill.runs.console import Console
 from medistill.runs.images import open_images
 
 
-def load(run: Path | str, task: str | None = None) -> Student:
+def load(run: Path | str, task: str | None = None) -> nn.Module:
     """The deployed network of a run: images in [0, 1] in, `Output` out.
+
+    Of a segmentation it takes patches of prepared volumes, and its logits are those of every voxel.
 
     Args:
         run: Folder of a finished run.
         task: Which task, if the run has several.
     """
     folder = RunFolder(Path(run))
-    student, _ = load_deployed(folder.deployed(only_task(folder, task)).path)
+    name = only_task(folder, task)
+    if outlines(folder, name):
+        from medistill.models.deployed_segmenters import load_segmenter
+
+        return load_segmenter(folder.deployed(name).path)[0]
+    student, _ = load_deployed(folder.deployed(name).path)
     return student.eval()
+
+
+def outlines(folder: RunFolder, task: str) -> bool:
+    """Whether the network of a task outlines organs in volumes."""
+    return read_config(folder.deployed(task).path).get("kind") == "segmentation"
 
 
 def only_task(folder: RunFolder, task: str | None) -> str:

@@ -1,4 +1,4 @@
-"""`predict`: probabilities for new images by an exported file alone; no torch."""
+"""`predict`: answers for new images or scans by an exported file alone; no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,38 +6,60 @@ from pathlib import Path
 from medistill.errors import UserError
 from medistill.export.overlay import Overlays
 from medistill.export.runtime import Model, find_images, predict_files
+from medistill.export.session import is_segmentation, open_session
 from medistill.results import RunFolder
 from medistill.runs.console import Console
+
+TABLE = Path("predictions.csv")
 
 
 def predict(
     model: Path | str,
     images: Sequence[Path | str],
     *,
-    out: Path | str = "predictions.csv",
+    out: Path | str | None = None,
     explain: bool = False,
+    per_class: bool = False,
     console: Console | None = None,
 ) -> bool:
-    """Predict images and folders of them into a table.
+    """Predict images and folders of them into a table, or scans and folders of them into masks.
 
     Args:
         model: An exported `.onnx` file, or the folder of a run.
         images: Files and folders.
-        out: The table: a row a file, a probability a class.
+        out: Of images the table (default: `predictions.csv`): a row a file, a probability a class.
+            Of scans the mask (default: `mask.nii.gz`), or a folder for several (default: `masks`).
         explain: Also draw where in each image the evidence for its class lies, into the folder
             `<out>-overlays` beside the table; its column `overlay` says which file is whose.
+        per_class: Of scans, write a mask for each class, which may overlap.
         console: Where to say what happens.
 
     Returns:
         Whether every file could be read.
     """
-    console, table = console or Console(), Path(out)
-    loaded = Model(_file(Path(model)))
-    overlays = _overlays(loaded, table) if explain else None
+    console, file = console or Console(), _file(Path(model))
+    session = open_session(file)
     inputs = [Path(image) for image in images]
+    if is_segmentation(session):
+        from medistill.runs.volumes.predicting import outline
+
+        if explain:
+            raise UserError("--explain is for images; of a scan the mask says where. Leave it out.")
+        place = Path(out) if out is not None else None
+        return outline(file, session, inputs, out=place, per_class=per_class, console=console)
+    if per_class:
+        raise UserError(f"--per-class is for masks of scans, but {file} classifies images.")
+    loaded = Model(file, session=session)
+    return _classify(loaded, inputs, Path(out) if out is not None else TABLE, explain, console)
+
+
+def _classify(
+    model: Model, inputs: Sequence[Path], table: Path, explain: bool, console: Console
+) -> bool:
+    overlays = _overlays(model, table) if explain else None
     with console.track("predicting", len(find_images(inputs))) as advance:
         summary = predict_files(
-            loaded, inputs, table, lambda done, _: advance(done, ""), overlays=overlays
+            model, inputs, table, lambda done, _: advance(done, ""), overlays=overlays
         )
     console.say(f"{summary.written} images predicted: {table}")
     if overlays is not None:

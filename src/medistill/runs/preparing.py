@@ -20,7 +20,9 @@ from medistill.assemble import (
     takes,
     views,
 )
+from medistill.data.loading import Loader
 from medistill.data.opening import Opened
+from medistill.data.order import Order
 from medistill.evaluation.operating import positive_class
 from medistill.methods.base import Method
 from medistill.models.networks import Student
@@ -33,7 +35,7 @@ from medistill.runs.environment import environment
 from medistill.runs.images import open_images, refuse_or_warn, say_splits
 from medistill.runs.teaching import Classroom, Teaching
 from medistill.runs.validating import Validation
-from medistill.training.distributed import main_process
+from medistill.training.distributed import main_process, rank, world
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,22 @@ class Job:
     method: Method
     validation: Validation
     started: float
+
+    def loader(self) -> Loader:
+        """This process's share of the training images."""
+        settings, data = self.recipe.training, self.recipe.data
+        return Loader(
+            [one.dataset for one in self.opened],
+            "train",
+            batch_size=settings.batch_size,
+            order=Order(
+                seed=settings.seed, sampling=data.sampling, task_sampling=data.task_sampling
+            ),
+            views=views(self.recipe),
+            rank=rank(),
+            world=world(),
+            class_weights=settings.class_weights,
+        )
 
 
 def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> Job:

@@ -5,8 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from medistill.case_results import CaseResult, read_cases
 from medistill.errors import UserError
 from medistill.evaluation.significance import paired_differences
+from medistill.evaluation.volume_differences import paired_case_differences
 from medistill.report.page import write_page
 from medistill.results import PredictionTable, RunFolder, read_predictions, write_json
 from medistill.runs.console import Console
@@ -49,15 +51,30 @@ def _compared(first: RunFolder, second: RunFolder, console: Console) -> dict[str
 
 def _differences(first: RunFolder, second: RunFolder) -> dict[str, Any]:
     """Paired differences on test, by task and metric."""
-    theirs = _tested(second)
-    return {
-        name: {m: asdict(d) for m, d in paired_differences(table, theirs[name]).items()}
+    tables, cases = _tested(second), _outlined(second)
+    found = {
+        name: paired_differences(table, tables[name])
         for name, table in _tested(first).items()
-        if name in theirs
+        if name in tables
     }
+    found |= {
+        name: paired_case_differences(own, cases[name])
+        for name, own in _outlined(first).items()
+        if name in cases
+    }
+    return {name: {m: asdict(d) for m, d in by.items()} for name, by in found.items()}
 
 
 def _tested(run: RunFolder) -> dict[str, PredictionTable]:
     if not run.predictions.exists():
         return {}
     return {t.task: t for t in read_predictions(run.predictions) if t.split == "test"}
+
+
+def _outlined(run: RunFolder) -> dict[str, list[CaseResult]]:
+    """The tested cases of a segmentation, by task."""
+    found: dict[str, list[CaseResult]] = {}
+    for case in read_cases(run.cases) if run.cases.exists() else []:
+        if case.split == "test":
+            found.setdefault(case.task, []).append(case)
+    return found

@@ -24,6 +24,7 @@ from medistill.models.deployed import read_config, save_deployed
 from medistill.models.networks import Student
 from medistill.recipe import Recipe
 from medistill.results import Metrics, PredictionTable, RunFolder, write_json
+from medistill.runs.bills import costs_of_several
 from medistill.runs.validating import JUDGED
 from medistill.types import Batch
 
@@ -161,12 +162,17 @@ def save_worst(tables: Sequence[PredictionTable], opened: Sequence[Opened], run:
 
 
 def save_costs(student: nn.Module, teacher: nn.Module | None, size: int, run: RunFolder) -> None:
-    """Measure what the student costs, and the teacher, on this machine's processor."""
+    """Measure what the student costs, and the teacher, on this machine's processor.
+
+    Of several tasks the student is the network of the first; all of them follow by name, and
+    together.
+    """
     own = _cost(student, size)
     whole = _cost(teacher, size) if teacher is not None else None
-    write_json(
-        run.cost, {"student": own, "teacher": whole, "ratios": ratios(own, whole) if whole else {}}
-    )
+    write_json(run.cost, {
+        "student": own, "teacher": whole, "ratios": ratios(own, whole) if whole else {},
+        **costs_of_several(run, size, own),
+    })  # fmt: skip
 
 
 def _spread(opened: Opened, split: str, count: int) -> list[int]:

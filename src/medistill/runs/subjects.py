@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medistill.assemble import build_foundation, features_file, is_features, takes
+from medistill.assemble import build_foundation, features_file, is_features, run_folder, takes
 from medistill.data.opening import Opened
 from medistill.errors import UserError
 from medistill.models.deployed import load_deployed, read_config
@@ -113,7 +113,7 @@ def gather(
         if not run.finished:
             raise UserError(f"{run.path} is no finished run; `medistill train` finishes it.")
     tasks = [only_task(run, task) for run in runs]
-    _refuse_incomparable(runs, tasks, split)
+    refuse_incomparable(runs, tasks, split)
     opened = own_images(runs[0], tasks[0], console)
     if not len(opened.dataset.splits.get(split, ())):
         raise UserError(f"There is no image in the split {split!r}. Try --split train or test.")
@@ -135,7 +135,7 @@ def images_of(opened: Opened, rows: Sequence[int] | NDArray[np.int64]) -> Tensor
     return stored.permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float() / 255
 
 
-def _refuse_incomparable(runs: Sequence[RunFolder], tasks: Sequence[str], split: str) -> None:
+def refuse_incomparable(runs: Sequence[RunFolder], tasks: Sequence[str], split: str) -> None:
     """Classes, size and images must be those of the first run.
 
     Raises:
@@ -208,8 +208,13 @@ def _teacher(
         return Subject(
             TEACHER, None, False, features=Precomputed.open(features_file(source), sources)
         )
-    foundation = build_foundation(source, size=recipe.data.size)
     classes = opened.dataset.task.classes
+    folder = run_folder(source.name)
+    if folder is not None and task in (tasks := RunFolder(folder).tasks()) and len(tasks) > 1:
+        network, config = load_deployed(RunFolder(folder).deployed(task).path)
+        if tuple(config["classes"]) == classes:
+            return Subject(TEACHER, network, True, float(config.get("temperature") or 1))
+    foundation = build_foundation(source, size=recipe.data.size)
     own = foundation.head if foundation.classes == classes else None
     if own is None and not run.probe.exists():
         return Subject(TEACHER, foundation.encoder, False)

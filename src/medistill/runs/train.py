@@ -15,6 +15,7 @@ from medistill.runs.console import Console
 from medistill.runs.finishing import finish
 from medistill.runs.learning import Learning
 from medistill.runs.preparing import prepare
+from medistill.runs.roots import volume_roots
 from medistill.runs.together import agreed, main_alone, main_first
 from medistill.training.devices import choose_device
 from medistill.training.distributed import main_process, process_group
@@ -50,10 +51,27 @@ def train(
         if not agreed(lambda: _has_work(recipe, run, resume)):
             console.say(f"{run.path} is finished: nothing to do.")
             return run
-        job = main_first(lambda: prepare(recipe, run, device, console))
-        earlier = Learning(job).learn()
-        main_alone(lambda: finish(job, earlier=earlier))
+        if volume_roots(recipe):
+            _outline(recipe, run, device, console)
+        else:
+            _classify(recipe, run, device, console)
     return run
+
+
+def _classify(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> None:
+    job = main_first(lambda: prepare(recipe, run, device, console))
+    earlier = Learning(job).learn()
+    main_alone(lambda: finish(job, earlier=earlier))
+
+
+def _outline(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> None:
+    # Here, so that who classifies images imports nothing of it.
+    from medistill.runs.volumes.finishing import finish as finish_volumes
+    from medistill.runs.volumes.preparing import prepare as prepare_volumes
+
+    job = main_first(lambda: prepare_volumes(recipe, run, device, console))
+    earlier = Learning(job).learn()
+    main_alone(lambda: finish_volumes(job, earlier=earlier))
 
 
 def _has_work(recipe: Recipe, run: RunFolder, resume: bool) -> bool:

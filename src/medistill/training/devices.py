@@ -15,8 +15,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Training step in fp32, batch 32, one thread of an AMD EPYC: how much faster channels-last is at
 # 112 and at 224 pixels. ResNet18 1.16, 1.06; ShuffleNetV2 1.10, 1.12; MobileNetV2 1.46, 1.68.
+# In 3D, on 40 x 56 x 40 voxels: a U-Net of 16 to 128 channels 1.22, one of 8 to 64 channels 1.40.
 # On CUDA it is the layout of the tensor cores (not measured here).
 CHANNELS_LAST_PAYS = {"cpu", "cuda"}
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}  # by a tensor's axes
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -67,16 +69,17 @@ class Arithmetic:
 def place(method: nn.Module, device: torch.device) -> None:
     """Move a method to a device; its parameters stay the same objects.
 
-    Weights of 2D convolutions come to lie channels-last where that pays.
+    Weights of convolutions come to lie channels-last where that pays.
     """
     method.to(device)
     if device.type in CHANNELS_LAST_PAYS:
         for parameter in method.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            if parameter.ndim in CHANNELS_LAST:
+                layout = CHANNELS_LAST[parameter.ndim]
+                parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def placed(batch: Batch, device: torch.device) -> Batch:
-    """A batch on a device, 2D images channels-last where `place` puts weights so."""
-    last = batch.images.ndim == 4 and device.type in CHANNELS_LAST_PAYS
-    return batch.to(device, memory_format=torch.channels_last if last else None)
+    """A batch on a device, images channels-last where `place` puts weights so."""
+    layout = CHANNELS_LAST.get(batch.images.ndim) if device.type in CHANNELS_LAST_PAYS else None
+    return batch.to(device, memory_format=layout)

@@ -158,7 +158,10 @@ def _recognised(root: Path) -> type[Layout]:
 
 def _why_nothing_fits(root: Path) -> str:
     if is_volume(root) or (root.is_dir() and holds_volumes(root)):
-        return "holds volumes (NIfTI and the like); only 2D images are read yet"
+        return (
+            "holds volumes, but says not which masks are theirs. Known: a dataset.json (MSD, "
+            "nnU-Net raw), a .jsonl list, a CSV with columns image and label, folders of DICOM"
+        )
     folders = [folder for folder in subfolders(root) if any(subfolders(folder))]
     inner = f" Did you mean {folders[0]}?" if len(folders) == 1 else ""
     return (

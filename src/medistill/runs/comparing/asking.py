@@ -26,7 +26,7 @@ def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     Args:
         recipe: Its block says what no flag does.
         flags: By key of the block; None is not said. `data`, `teachers` and `students` list names
-            of the block, `name=value`, or values alone; `methods` may name variants as well.
+            of the block, `name=value`, or values alone; `methods` may name variants and runs too.
     """
     asked = recipe.compare or Compare()
     said = {key: value for key, value in flags.items() if value is not None}
@@ -99,7 +99,7 @@ def _chosen(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
-    """The methods and variants that a flag names, with what the variants come after."""
+    """The methods, variants and runs that a flag names, with what the variants come after."""
     if names == ("all",):
         return {"methods": "all"}
     kept, waiting = set(), [name for name in names if name in asked.variants]
@@ -109,10 +109,12 @@ def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
         before = asked.variants[name].get("after")
         waiting += [before] if before in asked.variants and before not in kept else []
     stages = [said.get("after") for name, said in asked.variants.items() if name in kept]
-    methods = [name for name in (*stages, *names) if name and name not in asked.variants]
+    others = {*asked.variants, *asked.pretrained}
+    methods = [name for name in (*stages, *names) if name and name not in others]
     return {
         "methods": tuple(dict.fromkeys(methods)),
         "variants": {name: said for name, said in asked.variants.items() if name in kept},
+        "pretrained": {name: said for name, said in asked.pretrained.items() if name in names},
     }
 
 

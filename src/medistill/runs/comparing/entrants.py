@@ -38,7 +38,8 @@ def entries(recipe: Recipe, asked: Compare, *, several: bool = False) -> dict[st
     if taken := next((name for name in waiting if name in found), None):
         raise UserError(f"compare.variants.{taken} is called like a method; rename it.")
     while waiting:
-        ready = [name for name, said in waiting.items() if _after(said) in (None, *found)]
+        after = {name: _after(said, asked.variants) for name, said in waiting.items()}
+        ready = [name for name, stage in after.items() if stage in (None, *found)]
         if not ready:
             name, said = next(iter(waiting.items()))
             raise UserError(
@@ -46,7 +47,8 @@ def entries(recipe: Recipe, asked: Compare, *, several: bool = False) -> dict[st
                 f"a variant. Known: {', '.join([*found, *asked.variants])}."
             )
         for name in ready:
-            found[name] = _variant(recipe, name, waiting.pop(name), found, asked.tune)
+            said = {**waiting.pop(name), "after": after[name]}
+            found[name] = _variant(recipe, name, said, found, asked.tune)
     return found
 
 
@@ -111,8 +113,10 @@ def _variant(
     recipe: Recipe, name: str, said: Variant, known: Mapping[str, Entry], tune: int
 ) -> Entry:
     overrides = [override(key, value) for key, value in said.items() if key != "after"]
-    changed = _changed(recipe, overrides, name)
-    after = _after(said)
+    after = said["after"]
+    # Its teacher is a run that is not there yet; what is said beside its name holds already.
+    taught = [override("teacher.name", f"run:{after}")] if after else []
+    changed = _changed(recipe, [*taught, *overrides], name)
     found = _entry(recipe, changed, tune, name=name, label=name, overrides=overrides, after=after)
     if after is None:
         return found
@@ -153,6 +157,7 @@ def _weights(recipe: Recipe, tune: int) -> tuple[float, ...]:
     value: Any = method_settings(recipe)
     for key in path.split("."):
         value = value[key] if isinstance(value, Mapping) else getattr(value, key)
+    value = 1.0 if value is None else value  # what nothing stands for where classes are learnt
     return around(float(value), tune) if value else ()
 
 
@@ -166,9 +171,10 @@ def _changed(recipe: Recipe, overrides: Sequence[str], name: str) -> Recipe:
     return changed
 
 
-def _after(said: Variant) -> str | None:
+def _after(said: Variant, variants: Mapping[str, Variant]) -> str | None:
+    """What a variant comes after: another variant, or a method by any of its names."""
     after: str | None = said.get("after")
-    return file_of(after) if after in _names() and after is not None else after
+    return file_of(after) if after in _names() - variants.keys() and after is not None else after
 
 
 def _names() -> set[str]:

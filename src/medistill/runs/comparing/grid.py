@@ -157,8 +157,7 @@ class Grid:
 
     def roots(self, data: str) -> dict[str, Document]:
         """The roots of a set by task: one of its own name, or those that are trained together."""
-        found = self.sets[data]
-        roots = found[ROOTS] if ROOTS in found else {data: found}
+        roots = self.sets[data].get(ROOTS, {data: self.sets[data]})
         return {name: {k: v for k, v in root.items() if k != WHERE} for name, root in roots.items()}
 
     def several(self, data: str) -> bool:

@@ -1,32 +1,35 @@
 """From finished runs to what may be concluded: means, intervals, tests, ranks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from statistics import mean, median
 from typing import Any
 
 import numpy as np
 
+from medistill.assemble import run_folder
 from medistill.evaluation.ranks import cliques, critical_difference, friedman, ranks
-from medistill.evaluation.repeats import Repeated, repeated
+from medistill.evaluation.repeats import Repeated
 from medistill.evaluation.selection import LOWER_IS_BETTER
-from medistill.evaluation.significance import holm
-from medistill.report.rivals.account import Against, Ranking, Row, Spread, Standing
-from medistill.report.wording import METRICS, Number
-from medistill.results import (
-    Estimate,
-    PredictionTable,
-    RunFolder,
-    read_json,
-    read_metrics,
-    read_predictions,
-)
-from medistill.runs.comparing.entrants import REFERENCE
+from medistill.evaluation.significance import Difference, holm
+from medistill.report.averages import averaged as over_tasks
+from medistill.report.rivals.account import Against, Ranking, Reached, Row, Spread, Standing
+from medistill.report.wording import METRICS, Number, counted
+from medistill.results import Estimate, RunFolder, read_json, read_metrics
 from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final
+from medistill.runs.comparing.measuring import Measured, Measurements, averaged
 
 FEWEST_BLOCKS = 5  # below, a critical difference is wider than any ranks can differ
 FROM_SCRATCH = "from scratch"
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """Every entry against one rival: on the mean, and by task; p corrected apart for the two."""
+
+    mean: Mapping[str, Against]
+    by_task: Mapping[str, Mapping[str, Against]]
 
 
 class Verdicts:
@@ -40,16 +43,25 @@ class Verdicts:
     """
 
     def __init__(self, grid: Grid, merits: Merits, metric: str, draws: int) -> None:
-        self.grid, self.merits, self.metric, self.draws = grid, merits, metric, draws
+        self.grid, self.merits, self.metric = grid, merits, metric
         self.sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-        self._known: dict[tuple[str, ...], dict[str, Repeated]] = {}
-        self._like: dict[str, PredictionTable] = {}
+        self.measurements = Measurements(grid, draws)
 
     @cached_property
     def standings(self) -> tuple[Standing, ...]:
         """Every block in which something reached its end."""
         found = (self._standing(block) for block in self.grid.blocks)
         return tuple(standing for standing in found if standing.rows)
+
+    @cached_property
+    def transfers(self) -> tuple[Standing, ...]:
+        """Blocks that differ in their set alone, as tasks of one; where runs start students."""
+        if not any(entry.origins for entry in self.grid.entries.values()):
+            return ()
+        alike: dict[Block, list[Block]] = {}
+        for block in self.grid.blocks:
+            alike.setdefault(replace(block, data=""), []).append(block)
+        return tuple(self._transfer(blocks) for blocks in alike.values() if len(blocks) > 1)
 
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
@@ -64,6 +76,8 @@ class Verdicts:
 
     def cells(self, block: Block, entry: Entry) -> list[Cell]:
         """The finished cells of an entry in a block, one for each seed."""
+        if (block, entry.name) in self.grid.left_out:
+            return []
         cells = (final(self.grid, block, entry, seed, self.merits) for seed in self.grid.seeds)
         return [c for c in cells if c is not None and self.merits.get(c.name) is not None]
 
@@ -74,78 +88,115 @@ class Verdicts:
     def _standing(self, block: Block) -> Standing:
         entries = [e for e in self.grid.entries.values() if self.cells(block, e)]
         account = self._account(block, entries)
-        counts: dict[str, dict[str, int]] = account.get("counts", {})
+        cells = {entry.name: self.cells(block, entry) for entry in entries}
+        found = {name: self.measurements.of(block.data, own) for name, own in cells.items()}
+        asked = self._foundation(block)
         return Standing(
             data=block.data,
             teacher=block.teacher,
             student=block.student or "",
             start=block.start,
             fraction=block.fraction,
-            images={split: sum(by_class.values()) for split, by_class in counts.items()},
-            classes=tuple(account.get("classes", ())),
-            rows=tuple(self._rows(block, entries)),
-            probe=self._probe(block, entries),
+            images=_images(account),
+            classes=tuple(c for one in account for c in one.get("classes", ())),
+            rows=tuple(self._rows(cells, found, [block])),
+            probe=_spreads(asked.mean) if asked else self._probe(block, entries),
+            probe_by_task={t: _spreads(m) for t, m in asked.by_task.items()} if asked else {},
             teacher_cost=self._teacher_cost(block, entries),
+            tasks=tuple(dict.fromkeys(task for m in found.values() for task in m.by_task)),
         )
 
-    def _account(self, block: Block, entries: Sequence[Entry]) -> dict[str, Any]:
-        """What a run says of the images, which all runs of the block share."""
-        first = next((cell for entry in entries for cell in self.cells(block, entry)), None)
-        return read_json(self.folder(first).data)[block.data] if first else {}
+    def _transfer(self, blocks: Sequence[Block]) -> Standing:
+        """Several sets as tasks of one block; an entry without one of them has no mean."""
+        entries = list(self.grid.entries.values())
+        cells = {e.name: {b.data: self.cells(b, e) for b in blocks} for e in entries}
+        found = {}
+        for name, by_set in cells.items():
+            known = {
+                data: self.measurements.of(data, own).mean for data, own in by_set.items() if own
+            }
+            mean = averaged(list(known.values())) if len(known) == len(blocks) else {}
+            found[name] = Measured(mean, known)
+        every = {
+            name: [c for own in by_set.values() for c in own] for name, by_set in cells.items()
+        }
+        ran = {name: own for name, own in every.items() if own}
+        block = blocks[0]
+        return Standing(
+            data=counted(len(blocks), "set"),
+            teacher=block.teacher,
+            student=block.student or "",
+            start=block.start,
+            fraction=block.fraction,
+            images={},
+            classes=(),
+            rows=tuple(self._rows(ran, found, blocks)),
+            probe={},
+            teacher_cost={},
+            tasks=tuple(block.data for block in blocks),
+            transfer=True,
+        )
 
-    def _rows(self, block: Block, entries: Sequence[Entry]) -> list[Row]:
+    def _account(self, block: Block, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+        """What a run says of the images of each task, which all runs of the block share."""
+        first = next((cell for entry in entries for cell in self.cells(block, entry)), None)
+        found = read_json(self.folder(first).data) if first else {}
+        return [found[task] for task in self.grid.roots(block.data) if task in found]
+
+    def _rows(
+        self,
+        cells: Mapping[str, list[Cell]],
+        found: Mapping[str, Measured],
+        blocks: Sequence[Block],
+    ) -> list[Row]:
         """What each entry reached, the best first; students are tested against each other."""
-        rivals = {e.name: self._measured(block, e) for e in entries if e.makes_student}
-        measured = {name: found for name, found in rivals.items() if self.metric in found}
-        best = max(measured, key=lambda n: self.sign * measured[n][self.metric].mean, default="")
-        against = {rival: self._against(measured, rival) for rival in (best, REFERENCE)}
+        entries = self.grid.entries
+        rivals = {name: found[name] for name in cells if entries[name].makes_student}
+        whole = {name: m.mean[self.metric] for name, m in rivals.items() if self.metric in m.mean}
+        best = max(whole, key=lambda name: self.sign * whole[name].mean, default="")
+        tests = [self._tests(rivals, rival) for rival in (best, self.grid.reference)]
         rows = [
-            self._row(block, entry, against[best].get(entry.name), against[REFERENCE])
-            for entry in entries
+            self._row(entries[name], own, found[name], tests, blocks) for name, own in cells.items()
         ]
         return sorted(rows, key=lambda row: -self._score(row))
 
-    def _measured(self, block: Block, entry: Entry) -> dict[str, Repeated]:
-        """Every metric of an entry on test; runs that blocks share are measured once."""
-        cells = self.cells(block, entry)
-        key = tuple(cell.name for cell in cells)
-        if key not in self._known:
-            tables = {cell.seed: self._tested(cell) for cell in cells}
-            like = self._like.setdefault(block.data, next(iter(tables.values())))
-            found = repeated(tables, like, draws=self.draws)
-            self._known[key] = {name: found[name] for name in METRICS if name in found}
-        return self._known[key]
-
-    def _tested(self, cell: Cell) -> PredictionTable:
-        tables = read_predictions(self.folder(cell).predictions)
-        return next(table for table in tables if table.split == "test")
-
-    def _against(
-        self, measured: Mapping[str, Mapping[str, Repeated]], rival: str
-    ) -> dict[str, Against]:
-        """Each entry's difference to a rival; none to itself."""
-        if rival not in measured:
-            return {}
-        own = measured[rival][self.metric]
-        differences = {
-            name: (found[self.metric] - own).tested()
-            for name, found in measured.items()
-            if name != rival and set(found[self.metric].seeds) & set(own.seeds)
+    def _tests(self, rivals: Mapping[str, Measured], rival: str) -> _Tests:
+        """Each entry's differences to a rival; none to itself."""
+        if rival not in rivals:
+            return _Tests({}, {})
+        own = rivals[rival]
+        mean = self._differences({name: m.mean for name, m in rivals.items()}, rival)
+        by_task = {
+            task: self._differences(
+                {n: m.by_task[task] for n, m in rivals.items() if task in m.by_task}, rival
+            )
+            for task in own.by_task
         }
-        known = {name: found.p for name, found in differences.items() if found.p is not None}
-        corrected, label = holm(known), self.grid.entries[rival].label
+        said = self.grid.entries[rival].label
+        return _Tests(_corrected({"": mean}, said)[""], _corrected(by_task, said))
+
+    def _differences(
+        self, measured: Mapping[str, Mapping[str, Repeated]], rival: str
+    ) -> dict[str, Difference]:
+        known = {n: found[self.metric] for n, found in measured.items() if self.metric in found}
+        own = known.pop(rival, None)
         return {
-            name: Against(label, d.value or 0.0, d.low, d.high, d.p, corrected.get(name))
-            for name, d in differences.items()
+            name: (found - own).tested()
+            for name, found in known.items()
+            if own is not None and set(found.seeds) & set(own.seeds)
         }
 
     def _row(
-        self, block: Block, entry: Entry, best: Against | None, alone: Mapping[str, Against]
+        self,
+        entry: Entry,
+        cells: Sequence[Cell],
+        measured: Measured,
+        tests: Sequence[_Tests],
+        blocks: Sequence[Block],
     ) -> Row:
-        cells = self.cells(block, entry)
         expenses = [_read(self.folder(cell).expense) for cell in cells]
-        costs = [_read(self.folder(cell).cost).get("student") or {} for cell in cells]
-        measured = self._measured(block, entry)
+        costs = [_read(self.folder(cell).cost) for cell in cells]
+        best, alone = (test.mean.get(entry.name) for test in tests)
         return Row(
             entry=entry.name,
             label=entry.label,
@@ -153,31 +204,42 @@ class Verdicts:
             student=entry.makes_student,
             after=entry.after,
             varies=entry.varies,
-            metrics={name: Spread(**asdict(r.spread())) for name, r in measured.items()},
-            validation=self._validation(cells),
+            metrics=_spreads(measured.mean),
+            validation=self._validation(cells) if len(blocks) == 1 else None,
             weight=cells[0].weight,
             tried=entry.weights,
-            cost=_middle(costs),
+            cost=_middle([cost.get("student") or {} for cost in costs]),
             step_seconds=_median([expense.get("step_seconds") for expense in expenses]),
             peak_bytes=_median([expense.get("peak_bytes") for expense in expenses]),
             best=best,
-            alone=alone.get(entry.name),
+            alone=alone,
             runs=tuple(cell.name for cell in cells),
-        )
+            by_task={task: _reached(entry, task, found, tests)
+                     for task, found in measured.by_task.items()},
+            together=_middle([_together(cost) for cost in costs]),
+        )  # fmt: skip
 
     def _validation(self, cells: Sequence[Cell]) -> float | None:
-        found = [
-            read_metrics(self.folder(cell).metrics)["validation"][cell.block.data] for cell in cells
-        ]
-        values = [
-            estimates[self.metric]["value"] for estimates in found if self.metric in estimates
-        ]
+        """The mean over seeds of the mean over tasks."""
+        values = []
+        for cell in cells:
+            found = read_metrics(self.folder(cell).metrics)["validation"]
+            tasks = [found[task] for task in self.grid.roots(cell.block.data)]
+            values += [one["value"] for one in over_tasks(tasks, [self.metric]).values()]
         known = [value for value in values if value is not None]
         return mean(known) if known else None
 
     def _score(self, row: Row) -> float:
         found = row.metrics.get(self.metric)
         return self.sign * found.mean if found else float("-inf")
+
+    def _foundation(self, block: Block) -> Measured | None:
+        """The run that teaches several tasks, as it judges them itself: it has no probe there."""
+        section = self.grid.teachers[block.teacher] if block.teacher else {}
+        folder = run_folder(str(section.get("name", "")))
+        if folder is None or not self.grid.several(block.data):
+            return None
+        return self.measurements.of_run(block.data, RunFolder(folder))
 
     def _probe(self, block: Block, entries: Sequence[Entry]) -> dict[str, Spread]:
         """What the frozen teacher knows, as the first run that asks it found."""
@@ -231,8 +293,55 @@ class Verdicts:
         return row is not None and self.metric in row.metrics
 
 
+def _corrected(
+    differences: Mapping[str, Mapping[str, Difference]], rival: str
+) -> dict[str, dict[str, Against]]:
+    """Differences by task and entry, with p-values corrected for all of them at once."""
+    known = {
+        f"{task}/{name}": one.p
+        for task, by_entry in differences.items()
+        for name, one in by_entry.items()
+        if one.p is not None
+    }
+    p = holm(known)
+    return {
+        task: {
+            name: Against(rival, d.value or 0.0, d.low, d.high, d.p, p.get(f"{task}/{name}"))
+            for name, d in by_entry.items()
+        }
+        for task, by_entry in differences.items()
+    }
+
+
+def _reached(
+    entry: Entry, task: str, found: Mapping[str, Repeated], tests: Sequence[_Tests]
+) -> Reached:
+    best, alone = (test.by_task.get(task, {}).get(entry.name) for test in tests)
+    origin = entry.origins.get(task)
+    return Reached(_spreads(found), best, alone, shared=bool(origin and origin.shared))
+
+
+def _spreads(found: Mapping[str, Repeated]) -> dict[str, Spread]:
+    return {name: Spread(**asdict(one.spread())) for name, one in found.items()}
+
+
+def _images(account: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many images each split has, over all tasks."""
+    images: dict[str, int] = {}
+    for one in account:
+        for split, by_class in one.get("counts", {}).items():
+            images[split] = images.get(split, 0) + sum(by_class.values())
+    return images
+
+
 def _read(path: Any) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
+
+
+def _together(cost: Mapping[str, Any]) -> dict[str, Number | None]:
+    """Of all tasks' networks in the form that needs the fewest numbers: experts not folded in."""
+    found = cost.get("unfused") or cost.get("together") or {}
+    return {key: found[key] for key in ("parameters", "bytes") if key in found}
 
 
 def _middle(costs: Sequence[Mapping[str, Number | None]]) -> dict[str, Number | None]:

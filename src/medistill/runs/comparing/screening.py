@@ -31,6 +31,7 @@ from medistill.recipe import Recipe, TeacherSource
 from medistill.runs.comparing.grid import WHERE, Block, Entry, Grid
 from medistill.runs.console import Console
 from medistill.runs.images import open_images, refuse_or_warn
+from medistill.runs.roots import volume_roots
 from medistill.runs.validating import by_task
 
 
@@ -70,10 +71,9 @@ def screen(grid: Grid, console: Console) -> tuple[Grid, list[Absent]]:
     return grid, absent
 
 
-def _open_sets(
-    grid: Grid, console: Console
-) -> tuple[dict[str, Sequence[Opened]], list[Absent]]:
-    opened, absent = {}, []
+def _open_sets(grid: Grid, console: Console) -> tuple[dict[str, Sequence[Opened]], list[Absent]]:
+    opened: dict[str, Sequence[Opened]] = {}
+    absent = []
     for block in {block.data: block for block in grid.blocks}.values():
         missing = [root for root in grid.roots(block.data).values() if not _exists(root)]
         if missing:
@@ -83,6 +83,7 @@ def _open_sets(
             continue
         try:
             recipe = grid.recipe_of(replace(block, fraction=1.0), Entry("", "", ""))
+            _refuse_volumes(recipe)
             found = open_images(recipe, None, console)
             refuse_or_warn(found, recipe, console)
         except UserError as error:
@@ -90,6 +91,11 @@ def _open_sets(
         else:
             opened[block.data] = found
     return opened, absent
+
+
+def _refuse_volumes(recipe: Recipe) -> None:
+    if volume_roots(recipe):
+        raise UserError("it holds volumes, and networks that outline organs are not compared yet.")
 
 
 def _exists(root: Document) -> bool:

@@ -1,13 +1,15 @@
 """The files of a comparison: every number, the tables, and the page."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from medistill.report.averages import averaged, together
 from medistill.report.rivals.account import Account
 from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.bytask import task_tables
 from medistill.report.rivals.costs import cost_table, training_table
 from medistill.report.rivals.latex import as_markdown, latex
 from medistill.report.rivals.page import page
@@ -19,11 +21,20 @@ from medistill.report.rivals.tables import (
     tuned_table,
     tuning_table,
 )
-from medistill.results import RunFolder, read_json, read_metrics, replacing, write_json, write_text
+from medistill.report.wording import METRICS
+from medistill.results import (
+    Estimate,
+    RunFolder,
+    read_json,
+    read_metrics,
+    replacing,
+    write_json,
+    write_text,
+)
 from medistill.runs.comparing.grid import Cell, Grid
 
 COLUMNS = ("data", "teacher", "student", "start", "fraction", "entry", "method", "seed", "weight",
-           "run", "split", "metric", "value", "low", "high")  # fmt: skip
+           "run", "split", "task", "metric", "value", "low", "high")  # fmt: skip
 TABLES = {
     "methods": methods_table, "tuned": tuned_table, "ablation": ablation_table,
     "sizes": size_table, "teachers": teacher_table, "costs": cost_table,
@@ -36,6 +47,7 @@ def write_account(folder: Path, account: Account, budget: Budget) -> Path:
     """Write `comparison.json`, `.md`, `.tex` and `.html`; the page is returned."""
     write_json(folder / "comparison.json", asdict(account))
     made = {name: table for name, make in TABLES.items() if (table := make(account))}
+    made = {**task_tables(account), **made}
     write_text(folder / "comparison.md", as_markdown(made))
     write_text(folder / "comparison.tex", latex(made))
     write_text(folder / "comparison.html", page(account, budget))
@@ -49,8 +61,10 @@ def write_csv(folder: Path, grid: Grid, cells: list[Cell]) -> None:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         for cell in cells:
+            roots = grid.roots(cell.block.data)
+            regions = {task: root.get("region") or task for task, root in roots.items()}
             run, known = RunFolder(grid.cells / cell.name), _described(grid, cell)
-            writer.writerows({**known, **line} for line in _measured(run, cell.block.data))
+            writer.writerows({**known, **line} for line in _measured(run, regions))
 
 
 def _described(grid: Grid, cell: Cell) -> Line:
@@ -63,15 +77,30 @@ def _described(grid: Grid, cell: Cell) -> Line:
     }  # fmt: skip
 
 
-def _measured(run: RunFolder, task: str) -> Iterator[Line]:
+def _measured(run: RunFolder, regions: Mapping[str, str]) -> Iterator[Line]:
     for split, tasks in read_metrics(run.metrics).items():
-        for name, estimate in tasks.get(task, {}).items():
-            yield {"split": split, "metric": name, **estimate}
-    cost = read_json(run.cost).get("student") or {} if run.cost.exists() else {}
+        for task, estimates in _with_means(tasks, regions):
+            for name, estimate in estimates.items():
+                yield {"split": split, "task": task, "metric": name, **estimate}
+    costs = read_json(run.cost) if run.cost.exists() else {}
     expense = read_json(run.expense) if run.expense.exists() else {}
     taken = {name: expense.get(name) for name in ("step_seconds", "peak_bytes")}
-    for name, value in {**cost, **taken, **_seconds(run)}.items():
+    for name, value in {**(costs.get("student") or {}), **taken, **_seconds(run)}.items():
         yield {"split": "", "metric": name, "value": value}
+    for kind in ("together", "unfused"):
+        for name in ("parameters", "bytes"):
+            if kind in costs:
+                yield {"split": "", "task": kind, "metric": name, "value": costs[kind][name]}
+
+
+def _with_means(
+    tasks: Mapping[str, Mapping[str, Estimate]], regions: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[str, Estimate]]]:
+    """Each task, then the means of regions and of all where there are several."""
+    judged = {task: tasks[task] for task in regions if task in tasks}
+    yield from judged.items()
+    for words, names in together({task: regions[task] for task in judged}).items():
+        yield words, averaged([judged[name] for name in names], tuple(METRICS))
 
 
 def _seconds(run: RunFolder) -> Line:

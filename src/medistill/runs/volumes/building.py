@@ -1,0 +1,119 @@
+"""Recipe -> segmenters: the student, and the network of its teacher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medistill.assemble import RUN
+from medistill.errors import UserError
+from medistill.models.deployed import find_deployed
+from medistill.models.deployed_segmenters import load_segmenter, load_segmenter_weights
+from medistill.models.segmenters.base import Answering, Segmenter, build_segmenter
+from medistill.models.weights import digest
+from medistill.recipe import Recipe, StudentSource, TeacherSource
+
+RANDOM = "random"
+_OF_IMAGES = ("mean", "std", "size", "grid")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A teacher's network, and where it comes from.
+
+    Args:
+        segmenter: Not yet frozen.
+        name: As the recipe calls it.
+        sha256: Of its weights.
+        licence: Which a student inherits, where known.
+        random: It never learned anything; every report says so.
+    """
+
+    segmenter: Segmenter
+    name: str
+    sha256: str
+    licence: str | None
+    random: bool
+
+
+def build_student(recipe: Recipe, words: tuple[str, ...]) -> Segmenter:
+    """The student with its starting weights, which may be asked for these classes.
+
+    Raises:
+        UserError: No segmenter has its name, or its start is of another one.
+    """
+    source = recipe.student
+    _refuse_settings_of_images(source, "student")
+    if source.name.startswith(RUN):
+        return _of_run(source, source.task, words, "student")
+    segmenter = build_segmenter(source.name, source.options, words)
+    if source.start is not None:
+        start = source.start.removeprefix(RUN)
+        load_segmenter_weights(segmenter, start, task=source.task)
+    else:
+        # Of a released decomposition a task is the region of an expert.
+        load_segmenter_weights(segmenter, source.weights, expert=source.task, role="student")
+    return segmenter
+
+
+def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
+    """The teacher's network: that of a run, or an architecture with a file of weights.
+
+    Raises:
+        UserError: There is no such network, or no weights for it.
+    """
+    _refuse_settings_of_images(source, "teacher")
+    if source.name.startswith(RUN):
+        segmenter = _of_run(source, None, words, "teacher")
+    elif source.weights is None:
+        raise UserError(
+            f"teacher.weights is missing: name {source.name}'s weight file, or a run of your own "
+            "as teacher.name=run:FOLDER."
+        )
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # `random` is the same teacher after a resume
+            segmenter = build_segmenter(source.name, source.options, words)
+        load_segmenter_weights(segmenter, source.weights, role="teacher")
+    random = source.weights == RANDOM
+    return Known(segmenter, source.name, digest(segmenter), source.licence, random)
+
+
+def _of_run(
+    source: StudentSource | TeacherSource, task: str | None, words: tuple[str, ...], role: str
+) -> Segmenter:
+    """The network of a run, which a student may ask for classes that it did not know."""
+    _refuse_beside_run(source, role)
+    folder = find_deployed(Path(source.name.removeprefix(RUN)), task)
+    found = load_segmenter(folder)[0].segmenter
+    if role == "teacher":
+        Answering(found, words)  # refuses a class of which it could teach nothing
+        return found
+    if found.vocabulary == words:
+        return found
+    anew = build_segmenter(found.spec.name, found.spec.options, words)
+    load_segmenter_weights(anew, folder, role=role)
+    return anew
+
+
+def _refuse_beside_run(source: StudentSource | TeacherSource, role: str) -> None:
+    defaults = type(source).model_fields
+    for key in ("weights", "start", "options"):
+        if key in defaults and getattr(source, key) != defaults[key].default:
+            raise UserError(
+                f"{role}.{key} cannot stand beside {role}.name {source.name}: a run brings its "
+                "network as it was trained. Leave it out."
+            )
+
+
+def _refuse_settings_of_images(source: StudentSource | TeacherSource, role: str) -> None:
+    """Refuse what says nothing of a volume, instead of leaving it aside without a word."""
+    told: Mapping[str, Any] = source.model_dump(include=set(_OF_IMAGES))
+    for key, value in told.items():
+        if value is not None:
+            raise UserError(
+                f"{role}.{key} is a setting for images; volumes are prepared by data.spacing_mm "
+                "and cut by data.patch. Leave it out."
+            )

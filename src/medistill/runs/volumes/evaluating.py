@@ -1,0 +1,127 @@
+"""`evaluate` of a segmentation: on its own volumes, or on somebody else's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medistill.case_results import write_cases
+from medistill.data.volumes.opening import OpenedVolumes
+from medistill.errors import UserError
+from medistill.models.deployed_segmenters import load_segmenter
+from medistill.models.segmenters.base import Answering
+from medistill.recipe import Data, Recipe, read_recipe
+from medistill.results import Estimate, RunFolder, read_json, write_metrics
+from medistill.runs.console import Console
+from medistill.runs.images import counting
+from medistill.runs.roots import volume_roots
+from medistill.runs.volumes.judging import Judge
+from medistill.runs.volumes.outlining import Outliner
+from medistill.runs.volumes.roots import open_roots
+from medistill.scans import Preparation
+from medistill.training.devices import choose_device
+
+ALL = "all"
+
+
+def evaluate_volumes(
+    folder: RunFolder,
+    name: str,
+    *,
+    data: Path | None,
+    split: str | None,
+    classes: Mapping[str, str],
+    console: Console,
+) -> tuple[dict[str, Estimate], Path]:
+    """Judge a run's deployed segmenter; nothing is fitted.
+
+    Args:
+        folder: Of a finished run.
+        name: Of one of its tasks.
+        data: Other volumes, of which all count unless a split is named; None for its own.
+        split: Which split; `test` of its own.
+        classes: How the other data call the classes, by the run's own names.
+        console: Where to say what happens.
+
+    Returns:
+        Metrics with intervals, and where they were written.
+    """
+    network, config = load_segmenter(folder.deployed(name).path)
+    recipe = read_recipe(folder.recipe)
+    if data is None:
+        opened, part = own_volumes(folder, name, console), split or "test"
+    else:
+        opened, part = _others(recipe, data, name, config, console), split or ALL
+        network = _asked(network, opened.dataset.task.classes, classes)
+        _warn_of_own_volumes(opened, folder, console)
+    if opened.dataset.task.kind == "unlabelled":
+        raise UserError("No volume has a mask to judge by; `medistill predict` needs none.")
+    rows = opened.dataset.splits.get(part, ())
+    if not len(rows):
+        raise UserError(f"There is no volume in the split {part!r}. Try --split train or test.")
+    device = choose_device(recipe.training.device)
+    a, b, c = config["patch"]
+    judge = Judge(Outliner(network, (a, b, c), device), opened)
+    with counting(console, f"{name}: {part}", len(rows)) as on_progress:
+        cases = judge.cases(part, on_progress)
+    estimates = judge.estimates(cases, recipe.evaluation.draws)
+    place = folder.path / "evaluations" / f"{'own' if data is None else data.resolve().name}-{part}"
+    write_metrics(place / "metrics.json", {part: {name: estimates}})
+    write_cases(place / "cases.csv", cases)
+    console.say(f"{len(cases)} volumes")
+    return estimates, place
+
+
+def own_volumes(folder: RunFolder, name: str, console: Console) -> OpenedVolumes:
+    """The volumes of one task of a run, split as they were."""
+    recipe = read_recipe(folder.recipe)
+    (opened,) = open_roots(recipe, {name: volume_roots(recipe)[name]}, folder, console)
+    return opened
+
+
+def _others(
+    recipe: Recipe, data: Path, name: str, config: Mapping[str, Any], console: Console
+) -> OpenedVolumes:
+    """Somebody else's volumes, prepared as the network's were; all of them in one more split."""
+    own = recipe.data
+    other = Data.model_validate({
+        "roots": {name: str(data)}, "store": own.store, "skip_unreadable": True,
+    })  # fmt: skip
+    elsewhere = recipe.model_copy(update={"data": other})
+    layouts = volume_roots(elsewhere)
+    if not layouts:
+        raise UserError(
+            f"{data} holds no volumes that medistill recognises, and the run needs some."
+        )
+    preparation = Preparation.from_document(config["preparation"])
+    (opened,) = open_roots(elsewhere, layouts, None, console, preparation=preparation)
+    dataset = opened.dataset
+    rows = np.sort(np.concatenate(list(dataset.splits.values())))
+    console.say(f"{data}: {len(opened.cases)} volumes, {len(rows)} of them usable")
+    return replace(opened, dataset=replace(dataset, splits={**dataset.splits, ALL: rows}))
+
+
+def _asked(network: Answering, theirs: Sequence[str], names: Mapping[str, str]) -> Answering:
+    """The network, asked for the classes of the other data in their order."""
+    own = network.segmenter.vocabulary
+    unknown = [mine for mine in names if mine not in own]
+    if unknown:
+        raise UserError(f"--classes: the run has no class {unknown[0]!r}; it has {', '.join(own)}.")
+    mine = {other: name for name, other in names.items()}
+    asked = [mine.get(other, other) for other in theirs]
+    strange = [other for other, name in zip(theirs, asked, strict=True) if name not in own]
+    if strange:
+        raise UserError(
+            f"The data call a class {strange[0]!r}, which the run does not know; its classes are "
+            f'{", ".join(own)}. Say which is which: --classes "{own[0]}={strange[0]}"'
+        )
+    return Answering(network.segmenter, asked)
+
+
+def _warn_of_own_volumes(opened: OpenedVolumes, run: RunFolder, console: Console) -> None:
+    learnt = {digest for task in read_json(run.sources).values() for digest in task}
+    shared = sum(digest in learnt for digest in opened.digests)
+    if shared:
+        console.warn(f"{shared} of these volumes were learnt from: the result is too good.")

@@ -1,0 +1,248 @@
+"""Everything before the first step of a training on volumes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from math import lcm
+from typing import Any
+
+import numpy as np
+import torch
+
+from medistill import catalog
+from medistill.assemble import (
+    METHODS,
+    build_method,
+    check_collaborators,
+    method_class,
+    method_name,
+    method_settings,
+    takes,
+)
+from medistill.data.volumes.layouts.base import VolumeLayout
+from medistill.data.volumes.opening import OpenedVolumes
+from medistill.data.volumes.patches import PatchLoader, check_patch
+from medistill.errors import UserError
+from medistill.methods.base import Method
+from medistill.models.segmentation_teachers import FrozenSegmenter
+from medistill.models.segmenters.base import Segmenter
+from medistill.models.weights import digest
+from medistill.recipe import Recipe, dump
+from medistill.results import RunFolder, write_json, write_text
+from medistill.runs.ancestry import save_sources, warn_of_shared_images
+from medistill.runs.console import Console
+from medistill.runs.environment import environment
+from medistill.runs.images import heed
+from medistill.runs.roots import volume_roots
+from medistill.runs.volumes.building import Known, build_student, build_teacher
+from medistill.runs.volumes.roots import classes_of, open_roots, say_splits
+from medistill.runs.volumes.sizing import Sides, median_shape, patch_for
+from medistill.runs.volumes.validating import VolumeValidation
+from medistill.training.devices import place
+from medistill.training.distributed import main_process, rank, world
+
+
+@dataclass(frozen=True)
+class VolumeJob:
+    """A run on volumes between its preparation and its end.
+
+    Args:
+        recipe: What was asked for.
+        run: Where it is written.
+        console: Where to say what happens.
+        device: Where to compute.
+        opened: The roots.
+        patch: Sides of what a network sees at a time.
+        known: The teacher's network; None without one.
+        method: About to be trained.
+        validation: What chooses a checkpoint.
+        started: When the preparation began, in seconds since 1970.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    console: Console
+    device: torch.device
+    opened: Sequence[OpenedVolumes]
+    patch: Sides
+    known: Known | None
+    method: Method
+    validation: VolumeValidation
+    started: float
+
+    def loader(self) -> PatchLoader:
+        """This process's share of the training patches."""
+        settings, data = self.recipe.training, self.recipe.data
+        return PatchLoader(
+            [one.dataset for one in self.opened],
+            "train",
+            batch_size=settings.batch_size,
+            patch=self.patch,
+            seed=settings.seed,
+            steps=data.steps,
+            mixing=data.mixing,
+            task_sampling=data.task_sampling,
+            foreground=data.foreground,
+            augment=data.views > 1,
+            rank=rank(),
+            world=world(),
+        )
+
+
+def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> VolumeJob:
+    """Build and open all that a training needs, and write down what it starts from."""
+    started = time.time()
+    _refuse_method_of_images(recipe)
+    check_collaborators(recipe, list(recipe.data.roots), console.say)
+    method_settings(recipe)
+    _say_left_aside(recipe, console)
+    layouts = volume_roots(recipe)
+    words = classes_of(layouts)
+    source = recipe.teacher if takes(recipe, "teacher") else None
+    known = build_teacher(source, words) if source is not None else None
+    torch.manual_seed(recipe.training.seed)
+    student = build_student(recipe, words)
+    opened = _opened(recipe, layouts, run, console)
+    patch = chosen_patch(recipe, opened, [student, *([known.segmenter] if known else [])])
+    console.say(f"patches of {' x '.join(map(str, patch))} voxels")
+    datasets = [one.dataset for one in opened]
+    validation = VolumeValidation(datasets, recipe, patch, device)
+    validation.refuse_unknown_metric()
+    warnings = warn_of_shared_images(recipe, opened, console)
+    if main_process():
+        _record(recipe, run, opened, warnings, _made_of(known, student))
+    teacher = None
+    if known is not None:
+        place(known.segmenter, device)
+        teacher = FrozenSegmenter(known.segmenter, words, patch)
+    # Seeded anew, so that a student starts alike whatever its teacher drew.
+    torch.manual_seed(recipe.training.seed)
+    with console.advised():
+        method = build_method(
+            recipe, student=student, teacher=teacher, tasks=[d.task for d in datasets]
+        )
+    return VolumeJob(
+        recipe, run, console, device, opened, patch, known, method, validation, started
+    )
+
+
+def _opened(
+    recipe: Recipe, layouts: Mapping[str, VolumeLayout], run: RunFolder, console: Console
+) -> tuple[OpenedVolumes, ...]:
+    """The roots, with every finding said; what would make the result wrong stops here."""
+    opened = open_roots(recipe, layouts, run, console)
+    say_splits(opened, console)
+    for one in opened:
+        heed(one.name, one.findings, recipe, console)
+        if one.dataset.task.kind == "unlabelled":
+            raise UserError(
+                f"{one.name}: no volume has a mask to learn from. Leave data.roots.{one.name} out."
+            )
+    return opened
+
+
+def chosen_patch(
+    recipe: Recipe, opened: Sequence[OpenedVolumes], networks: Sequence[Segmenter]
+) -> Sides:
+    """The recipe's patch, or one for the data; every network takes it.
+
+    Raises:
+        UserError: The recipe's sides are no multiples of a stride.
+    """
+    stride = tuple(
+        lcm(*sides) for sides in zip(*(network.stride for network in networks), strict=True)
+    )
+    a, b, c = stride
+    if recipe.data.patch is None:
+        return patch_for(median_shape([one.dataset for one in opened]), (a, b, c))
+    check_patch(recipe.data.patch, (a, b, c))
+    for network in networks:
+        network.shapes(recipe.data.patch)
+    return recipe.data.patch
+
+
+def _refuse_method_of_images(recipe: Recipe) -> None:
+    """Refuse what compares classes or images.
+
+    Raises:
+        UserError: The method trains no segmenter.
+    """
+    if not method_class(recipe).volumes:
+        found = {n: catalog.find(METHODS, n, Method) for n in catalog.available(METHODS)}  # type: ignore[type-abstract]
+        serving = ", ".join(name for name, method in found.items() if method.volumes)
+        raise UserError(
+            f"{method_name(recipe)} trains on images, but the roots hold volumes. Set method.name "
+            f"to one of {serving}."
+        )
+
+
+def _say_left_aside(recipe: Recipe, console: Console) -> None:
+    """Name the settings that concern images alone, where the recipe says something of them."""
+    of_images = ((recipe.data, "size"), (recipe.data, "augmentation"), (recipe.data, "sampling"),
+                 (recipe.training, "class_weights"))  # fmt: skip
+    for section, key in of_images:
+        if getattr(section, key) != type(section).model_fields[key].default:
+            console.say(f"{key} is a setting for images: it is left aside.")
+
+
+def _record(
+    recipe: Recipe,
+    run: RunFolder,
+    opened: Sequence[OpenedVolumes],
+    warnings: Sequence[str],
+    made_of: Mapping[str, Any],
+) -> None:
+    """Write what is known before the training; the recipe last, for it makes a folder a run."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    save_sources(opened, run)
+    for one in opened:
+        one.save_splits(run.splits)
+    write_json(run.data, {one.name: _described(one, warnings) for one in opened})
+    data = {one.name: _key(one) for one in opened}
+    write_json(run.environment, {**environment(), "data": data, **made_of})
+    write_text(run.recipe, dump(recipe))
+
+
+def _made_of(known: Known | None, student: Segmenter) -> dict[str, Any]:
+    """The teacher that is asked, and hashes of the weights that both begin with."""
+    weights = {"student": digest(student)}
+    if known is None:
+        return {"teacher": None, "weights": weights}
+    teacher = {"name": known.name, "licence": known.licence, "random": known.random}
+    return {"teacher": teacher, "weights": {**weights, "teacher": known.sha256}}
+
+
+def _described(one: OpenedVolumes, warnings: Sequence[str]) -> dict[str, Any]:
+    """What a report says of a data set: counts and findings, never a file."""
+    dataset = one.dataset
+    classes = dataset.task.classes
+    counts = {
+        split: {name: _shown(one, rows, place) for place, name in enumerate(classes)}
+        for split, rows in dataset.splits.items()
+    }
+    findings = [
+        {"severity": f.severity, "kind": f.kind, "message": f.message} for f in one.findings
+    ]
+    findings += [{"severity": "warning", "kind": "shared", "message": said} for said in warnings]
+    return {
+        "kind": "segmentation",
+        "classes": classes,
+        "region": dataset.task.region,
+        "how": one.how,
+        "volumes": {split: len(rows) for split, rows in dataset.splits.items()},
+        "counts": counts,
+        "findings": findings,
+        "preparation": dataset.preparation.as_document(),
+    }
+
+
+def _key(one: OpenedVolumes) -> str:
+    """Hash of the volumes and of what was done to them."""
+    told = (one.digests, [facts.label_digest for facts in one.facts], one.dataset.preparation)
+    return sha256(repr(told).encode()).hexdigest()
+
+
+def _shown(one: OpenedVolumes, rows: np.ndarray, place: int) -> int:
+    """In how many of some volumes a class is there."""
+    return sum(place in one.dataset.volumes.places(row)[:, 0] for row in rows.tolist())

@@ -1,0 +1,82 @@
+"""From a recipe to segmenters: names, runs, and what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from medistill.errors import UserError
+from medistill.models.deployed_segmenters import save_segmenter
+from medistill.models.segmenters.base import Answering
+from medistill.recipe import Recipe, TeacherSource, validate
+from medistill.runs.volumes.building import build_student, build_teacher
+from tests.tiny_volumes import OPTIONS, WORDS, tiny_segmenter
+
+
+def recipe_of(**student: Any) -> Recipe:
+    return validate({"data": {"root": "scans"}, "student": student})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run on two regions."""
+    network = tiny_segmenter()
+    for task, classes in {"brain": WORDS[:2], "heart": WORDS[2:]}.items():
+        config = {"task": task, "shared_encoder": True}
+        save_segmenter(Answering(network, classes), tmp_path / "run/deployed" / task, config)
+    return tmp_path / "run"
+
+
+def test_a_run_teaches_whatever_it_knows_and_keeps_its_own_order(run: Path) -> None:
+    known = build_teacher(TeacherSource(name=f"run:{run}"), ("ventricle", "head"))
+    assert known.segmenter.vocabulary == WORDS
+    assert not known.random
+
+
+def test_a_run_that_lacks_a_class_does_not_teach_it(run: Path) -> None:
+    with pytest.raises(UserError, match="'liver' is none of those"):
+        build_teacher(TeacherSource(name=f"run:{run}"), ("head", "liver"))
+
+
+def test_the_network_of_a_run_is_a_student_for_other_classes_too(run: Path) -> None:
+    theirs = build_teacher(TeacherSource(name=f"run:{run}"), WORDS).segmenter
+    student = build_student(recipe_of(name=f"run:{run}"), ("liver", "head"))
+    assert student.vocabulary == ("liver", "head")
+    image = torch.randn(1, 1, 8, 8, 4)
+    asked = student.eval()(image, torch.tensor([[1]])).logits
+    assert_close(asked, theirs.eval()(image, torch.tensor([[WORDS.index("head")]])).logits)
+
+
+def test_a_student_starts_with_the_weights_of_a_run(run: Path) -> None:
+    theirs = build_teacher(TeacherSource(name=f"run:{run}"), WORDS).segmenter
+    student = build_student(recipe_of(name="sat/unet", options=OPTIONS, start=f"run:{run}"), WORDS)
+    assert_close(student.state_dict(), theirs.state_dict())
+
+
+def test_a_start_of_another_size_is_refused(run: Path) -> None:
+    options = {**OPTIONS, "widths": [4, 6]}
+    with pytest.raises(UserError, match="widths is"):
+        build_student(recipe_of(name="sat/unet", options=options, start=f"run:{run}"), WORDS)
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"name": "torchvision/resnet18"}, "segmenter 'torchvision'.*monai, sat"),
+        ({"name": "run:somewhere", "options": {"widths": [4]}}, r"student\.options cannot stand"),
+        ({"name": "sat/unet", "size": 64}, r"student\.size is a setting for images"),
+    ],
+)
+def test_what_makes_no_segmenter_is_refused(student: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_student(recipe_of(**student), WORDS)
+
+
+def test_a_teacher_without_weights_knows_nothing_unless_that_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"teacher\.weights is missing"):
+        build_teacher(TeacherSource(name="sat/unet", options=OPTIONS), WORDS)
+    asked = TeacherSource(name="sat/unet", options=OPTIONS, weights="random")
+    assert build_teacher(asked, WORDS).random
+    assert build_teacher(asked, WORDS).sha256 == build_teacher(asked, WORDS).sha256

@@ -1,0 +1,211 @@
+"""A segmentation from two roots of scans to masks on their grids, by the verbs that users call."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from medistill.case_results import read_cases
+from medistill.errors import UserError
+from medistill.models.deployed_segmenters import load_segmenter
+from medistill.models.segmenters.base import Answering
+from medistill.recipe import Recipe, validate
+from medistill.results import RunFolder, read_json, read_jsonl, read_metrics, write_json
+from medistill.runs.check import check
+from medistill.runs.evaluate import evaluate
+from medistill.runs.export import export
+from medistill.runs.load import load
+from medistill.runs.predict import predict
+from medistill.runs.report import report
+from medistill.runs.train import train
+from tests.phantom_volumes import make_msd, make_nnunet
+
+NETWORK = {
+    "name": "sat/unet",
+    "options": {"widths": [4, 8], "convs": 1, "hidden": 16, "heads": 2, "layers": 1},
+}
+TASKS = ["abdomen", "brain"]
+
+
+class Scans(NamedTuple):
+    """Folders of tiny scans, and where they are prepared to."""
+
+    brain: Path
+    abdomen: Path
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Scans:
+    folder = tmp_path_factory.mktemp("scans")
+    return Scans(make_msd(folder / "brain"), make_nnunet(folder / "abdomen"), folder / "store")
+
+
+def recipe_of(scans: Scans, method: Any, **changes: Any) -> Recipe:
+    document = {
+        "data": {
+            "roots": {"brain": {"root": str(scans.brain)}, "abdomen": {"root": str(scans.abdomen)}},
+            "store": str(scans.store),
+            "task_sampling": "square_root",
+            "patch": [8, 8, 8],
+            "steps": 3,
+        },
+        "student": NETWORK,
+        "method": method,
+        "training": {
+            "epochs": 2, "batch_size": 4, "learning_rate": 1e-2, "threads": 1, "select": "dice",
+        },
+        "evaluation": {"draws": 20},
+    }  # fmt: skip
+    return validate({**document, **changes})
+
+
+@pytest.fixture(scope="module")
+def taught(scans: Scans, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A foundation model for both regions."""
+    return trained(recipe_of(scans, "multi_task"), tmp_path_factory.mktemp("runs") / "foundation")
+
+
+@pytest.fixture(scope="module")
+def decomposed(
+    scans: Scans, taught: RunFolder, tmp_path_factory: pytest.TempPathFactory
+) -> RunFolder:
+    """A student with an expert for each region, which imitates it."""
+    recipe = recipe_of(
+        scans,
+        {"name": "lorkd", "experts": {"rank": 2}, "warmup": 0.3},
+        teacher=f"run:{taught.path}",
+    )
+    return trained(recipe, tmp_path_factory.mktemp("runs") / "lorkd")
+
+
+def trained(recipe: Recipe, out: Path) -> RunFolder:
+    """A run without its ONNX files: `export` makes them, and takes seconds for each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medistill.runs.volumes.finishing.export_task", lambda *_: "not exported")
+        return train(recipe, out)
+
+
+def test_a_run_leaves_everything_that_a_reader_looks_for(taught: RunFolder) -> None:
+    assert taught.finished
+    assert taught.tasks() == TASKS
+    log = read_jsonl(taught.log)
+    assert [set(record["validation"]) for record in log] == [set(TASKS)] * 2
+    assert all(0 <= found["dice"] <= 1 for r in log for found in r["validation"].values())
+    metrics = read_metrics(taught.metrics)
+    assert {"dice", "surface_dice", "hd95_mm", "dice/head"} <= set(metrics["test"]["brain"])
+    assert {case.split for case in read_cases(taught.cases)} == {"validation", "test"}
+    assert read_json(taught.cost)["student"]["seconds_a_volume"] > 0
+    assert all(
+        (taught.slices / one["file"]).exists() for one in read_json(taught.slices / "index.json")
+    )
+    assert "brain" in taught.report.read_text()
+    assert taught.card.exists()
+
+
+def test_nothing_of_a_run_names_a_scan(taught: RunFolder) -> None:
+    texts = [p for p in taught.path.rglob("*") if p.suffix in (".json", ".csv", ".html", ".md")]
+    assert texts
+    assert not [p.name for p in texts if "brain_1" in p.read_text() or "a_1_" in p.read_text()]
+
+
+def test_all_tasks_are_asked_of_one_network(taught: RunFolder) -> None:
+    (brain, config), (abdomen, _) = (
+        load_segmenter(taught.deployed(t).path) for t in ("brain", "abdomen")
+    )
+    assert brain.classes == ("head", "tail") and abdomen.classes == ("liver", "spleen")
+    assert brain.segmenter.vocabulary == ("head", "tail", "liver", "spleen")
+    assert config["shared_encoder"] and config["preparation"]["spacing_mm"] == [1, 1, 1]
+
+
+def test_experts_are_folded_into_networks_of_the_students_size(
+    taught: RunFolder, decomposed: RunFolder
+) -> None:
+    sizes = {
+        sum(p.numel() for p in load_segmenter(run.deployed(task).path)[0].parameters())
+        for run in (taught, decomposed)
+        for task in TASKS
+    }
+    assert len(sizes) == 1
+    assert (decomposed.path / "deployed" / "shared" / "config.json").exists()
+    assert read_json(decomposed.environment)["teacher"]["name"] == f"run:{taught.path}"
+    assert set(read_jsonl(decomposed.log)[0]["losses"]) == {"labels", "imitation"}
+
+
+def test_an_exported_expert_outlines_a_scan_on_its_own_grid(
+    scans: Scans, decomposed: RunFolder, tmp_path: Path
+) -> None:
+    import nibabel
+
+    file = export(decomposed.path, task="abdomen", out=tmp_path / "abdomen.onnx")
+    scan = scans.abdomen / "imagesTr" / "a_0_0000.nii.gz"
+    assert predict(file, [scan], out=tmp_path / "mask.nii.gz")
+    mask, own = nibabel.load(tmp_path / "mask.nii.gz"), nibabel.load(scan)
+    assert mask.shape == own.shape
+    np.testing.assert_array_equal(mask.affine, own.affine)
+    assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1, 2}
+
+
+def test_evaluating_a_run_on_its_own_volumes_finds_what_the_run_found(taught: RunFolder) -> None:
+    found = evaluate(taught.path, task="brain")
+    assert found["dice"] == read_metrics(taught.metrics)["test"]["brain"]["dice"]
+
+
+def test_other_volumes_are_asked_for_by_the_names_of_their_classes(
+    scans: Scans, taught: RunFolder, tmp_path: Path
+) -> None:
+    other = make_msd(tmp_path / "elsewhere", cases=3, shape=(12, 12, 12))
+    told = read_json(other / "dataset.json")
+    told["labels"] = {"0": "background", "1": "front", "2": "tail"}
+    write_json(other / "dataset.json", told)
+    with pytest.raises(UserError, match="call a class 'front', which the run does not know"):
+        evaluate(taught.path, data=other, task="brain")
+    found = evaluate(taught.path, data=other, classes={"head": "front"}, task="brain")
+    assert "dice/front" in found
+
+
+def test_a_report_is_written_again_from_the_files_alone(taught: RunFolder) -> None:
+    page = report(taught.path).read_text()
+    assert report(taught.path).read_text() == page
+
+
+def test_a_network_is_loaded_for_use_from_python(taught: RunFolder) -> None:
+    network = load(taught.path, "brain")
+    assert isinstance(network, Answering)
+
+
+def test_check_says_what_there_is(scans: Scans, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(recipe_of(scans, "multi_task"))
+    said = capsys.readouterr().out
+    assert "brain: 10 volumes at 1 x 1 x 1 mm" in said
+    assert "nothing at which training would stop" in said
+
+
+def test_a_specialist_learns_one_root_by_itself_and_chooses_its_own_patch(
+    scans: Scans, tmp_path: Path
+) -> None:
+    document = recipe_of(scans, "student_alone").model_dump(mode="json")
+    data = {"root": str(scans.brain), "store": str(scans.store), "steps": 2}
+    student = {"name": "monai/DynUNet", "options": {"filters": [4, 4, 8, 8]}}
+    run = train(validate({**document, "data": data, "student": student}), tmp_path / "run")
+    assert read_json(run.deployed("brain").config)["patch"] == [16, 16, 16]
+    assert run.deployed("brain").onnx.exists()
+
+
+def test_images_and_volumes_do_not_mix(scans: Scans, phantoms: Any, tmp_path: Path) -> None:
+    document = recipe_of(scans, "multi_task").model_dump(mode="json")
+    document["data"]["roots"]["flat"] = {"root": str(phantoms.flat)}
+    with pytest.raises(UserError, match=r"data.roots.brain holds volumes and data.roots.flat does"):
+        train(validate(document), tmp_path / "run")
+
+
+def test_a_metric_of_images_cannot_choose_among_masks(scans: Scans, tmp_path: Path) -> None:
+    recipe = recipe_of(scans, "multi_task", training={"select": "auroc", "epochs": 1})
+    with pytest.raises(UserError, match=r"training\.select 'auroc' cannot choose"):
+        train(recipe, tmp_path / "run")
+
+
+def test_a_method_of_images_names_those_that_serve_volumes(scans: Scans, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"pcgrad trains on images.*, knowledge_decomposition"):
+        train(recipe_of(scans, "pcgrad"), tmp_path / "run")
