@@ -212,12 +212,14 @@ def _of_folder(segmenter: Segmenter, folder: Path, role: str) -> dict[str, Tenso
         )
     tensors, own = read_tensors(folder), segmenter.state_dict()
     for name in segmenter.by_class:
-        tensors[name] = _placed(
-            own[name], tensors[name], segmenter.vocabulary, config["vocabulary"]
-        )
+        # Vectors of another length stay, for the complaint below to tell both.
+        if own[name].shape[1:] == tensors[name].shape[1:]:
+            tensors[name] = _placed(
+                own[name], tensors[name], segmenter.vocabulary, config["vocabulary"]
+            )
     found = match(shapes(own), tensors)
     if found.complaints:
-        raise refused(role, found, "Export that run again.")
+        raise refused(role, found, "Give it the options of that run, `queries` among them.")
     return tensors
 
 

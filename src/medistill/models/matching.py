@@ -140,10 +140,13 @@ def _first_absent(keys: Sequence[str], prefix: str, state: Mapping[str, Tensor])
 
 
 def _joined(sizes: Sequence[torch.Size]) -> torch.Size:
-    """Of tensors that are joined along their first axis."""
+    """Of tensors that are joined along their first axis; of the first that does not fit."""
+    first = sizes[0]
     if len(sizes) == 1:
-        return sizes[0]
-    return torch.Size((sum(size[0] for size in sizes), *sizes[0][1:]))
+        return first
+    if strange := [size for size in sizes if not size or size[1:] != first[1:]]:
+        return strange[0]
+    return torch.Size((sum(size[0] for size in sizes), *first[1:]))
 
 
 def _told(shape: torch.Size) -> str:

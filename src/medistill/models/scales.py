@@ -42,4 +42,5 @@ def paired(student: Sequence[_Each], teacher: Sequence[_Other]) -> list[tuple[_E
     Paired from the coarsest: of a network with more stages than the other its finest are left out.
     """
     count = min(len(student), len(teacher), STAGES)
-    return list(zip(student[-count:], teacher[-count:], strict=True))
+    # Not `[-count:]`, which would be all of them where one network has none.
+    return list(zip(student[len(student) - count :], teacher[len(teacher) - count :], strict=True))

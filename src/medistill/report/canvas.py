@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,6 +88,15 @@ def drawn(
         draw(figure.add_axes(box) if box else figure.add_subplot())
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _inline(text.getvalue(), alt, size[0])
+
+
+def named_rows(axes: "Axes", names: Sequence[str]) -> None:
+    """A row for each name, from above; what lies in it is marked by the caller."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.spines.left.set_visible(False)
+    axes.grid(visible=False, axis="y")
 
 
 def legend(axes: "Axes", columns: int = 2) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medistill.case_results import CaseResult
+from medistill.report.canvas import SERIES
 from medistill.report.evidence import Evidence, distinct_names
 from medistill.report.wording import spoken
 from medistill.results import Estimate, PredictionTable
@@ -28,6 +29,11 @@ class Contender:
     note: str
     series: int
     estimates: Mapping[str, Estimate]
+
+    @property
+    def colour(self) -> str:
+        """Classes of its name on the page: the colour that figures give it."""
+        return f"who series-{self.series % len(SERIES)}"
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ class Evidence:
     @property
     def tasks(self) -> list[str]:
         """Every task that some file speaks of, in the recipe's order."""
-        roots = self.recipe.get("data", {}).get("roots", {})
+        roots = self.part("data").get("roots") or {}
         judged = (task for tasks in self.metrics.values() for task in tasks)
         # What trains without labels is deployed as "all": that is no task.
         return list(dict.fromkeys([*roots, *self.data, *judged]) or self.configs)
@@ -215,13 +215,17 @@ class Evidence:
 
 
 def distinct_names(evidence: Iterable[Evidence]) -> list[str]:
-    """Names of runs, with the folder above where two would be called the same."""
-    runs = list(evidence)
-    names = [one.name for one in runs]
-    return [
-        one.name if names.count(one.name) == 1 else "/".join(one.run.path.resolve().parts[-2:])
-        for one in runs
-    ]
+    """Names of runs, with the folders above as far as they tell apart what is called the same."""
+    paths = [one.run.path.resolve().parts for one in evidence]
+    return ["/".join(own[-_depth(own, paths) :]) for own in paths]
+
+
+def _depth(own: tuple[str, ...], paths: Iterable[tuple[str, ...]]) -> int:
+    """How many of the last parts of a path no other path ends with."""
+    others = [path for path in paths if path != own]
+    depths = range(1, len(own))
+    apart = (depth for depth in depths if all(o[-depth:] != own[-depth:] for o in others))
+    return next(apart, len(own))
 
 
 def _pictures(folder: Path) -> list[Document]:

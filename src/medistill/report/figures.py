@@ -16,6 +16,7 @@ from medistill.report.canvas import (
     drawn,
     legend,
     look,
+    named_rows,
     short,
 )
 from medistill.report.curves import BINS, Bin, Roc
@@ -84,15 +85,13 @@ def intervals(rows: Mapping[str, Sequence[tuple[int, str, Estimate]]]) -> Html:
     """
 
     def draw(axes: "Axes") -> None:
+        named: set[int] = set()
         for place, found in enumerate(rows.values()):
             for step, (series, name, estimate) in enumerate(found):
                 y = place + 0.8 * (step - (len(found) - 1) / 2) / max(4, len(found))
-                _mark(axes, y, series, estimate, name if place == 0 else None)
-        axes.set_yticks(range(len(rows)), [metric(key).words for key in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.spines.left.set_visible(False)
-        axes.grid(visible=False, axis="y")
+                _mark(axes, y, series, estimate, None if series in named else name)
+                named.add(series)
+        named_rows(axes, [metric(key).words for key in rows])
         legend(axes)
 
     alt = ". ".join(

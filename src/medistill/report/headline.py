@@ -23,6 +23,7 @@ from medistill.report.wording import (
 KEYS: Final = ("accuracy", "balanced_accuracy", "auroc", "dice", "surface_dice", "hd95_mm")
 NAMED = 5  # classes; of more only the number is said
 ALIKE = 1.05  # a ratio up to this is none to speak of
+WHOLE = 99.5  # from here two digits would need an exponent
 
 
 def headline(evidence: Evidence) -> Html:
@@ -136,7 +137,8 @@ def _against(ratio: float | int | None, less: str, more: str) -> list[Html]:
     times, word = (1 / ratio, less) if ratio < 1 else (ratio, more)
     if times <= ALIKE:
         return [together([" (about as the teacher)"])]
-    return [together([" (", number(f"{times:.2g} times"), f" {word} than the teacher)"])]
+    digits = f"{times:.2g}" if times < WHOLE else f"{times:,.0f}"
+    return [together([" (", number(f"{digits} times"), f" {word} than the teacher)"])]
 
 
 def _key_figures(evidence: Evidence, task: str) -> Html:

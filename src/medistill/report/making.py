@@ -1,6 +1,7 @@
 """How a student was made: learning curves, data, cost, recipe and environment."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import PurePath
@@ -43,7 +44,8 @@ def learning(evidence: Evidence) -> list[Html]:
     chosen = next((r["epoch"] for r in reversed(log) if r.get("best")), None)
     wanted = evidence.part("training").get("epochs")
     of = f" of {wanted}" if wanted else ""
-    told = f"{log[-1]['epoch']}{of} epochs"
+    last = log[-1]["epoch"]
+    told = f"{last}{of} {'epoch' if (wanted or last) == 1 else 'epochs'}"
     seconds = evidence.environment.get("seconds")
     best = "was chosen" if evidence.metrics else "is the best so far"
     told += f", {duration(seconds)} in all." if seconds is not None else "."
@@ -99,10 +101,14 @@ def record(evidence: Evidence) -> list[Html]:
 
 def _placeless(evidence: Evidence) -> str:
     text = evidence.recipe_text
-    for root in (evidence.part("data").get("roots") or {}).values():
-        place = PurePath(str(root["root"]))
-        if place.is_absolute():
-            text = text.replace(str(place), f".../{place.name}")
+    roots = (evidence.part("data").get("roots") or {}).values()
+    # The longest first: one folder may lie within another.
+    for known in sorted({str(root["root"]) for root in roots}, key=len, reverse=True):
+        place = PurePath(known)
+        if place.is_absolute() and place.name:
+            # YAML breaks a long line at any space.
+            words = r"\s+".join(map(re.escape, known.split(" ")))
+            text = f".../{place.name}".join(re.split(words, text))
     return text
 
 
@@ -217,7 +223,7 @@ def _parity(parity: Mapping[str, Document], unit: str) -> list[Html]:
     pictures = sum(found["pictures"] for found in parity.values())
     told = [
         "The exported ONNX file and the trained network differ by at most ",
-        number(f"{largest:.0e}"),
+        number(f"{largest:.0e}" if largest else "0"),
         f" in a probability, over {counted(pictures, f'validation {unit}')}.",
     ]
     return [element("p", together(told))]

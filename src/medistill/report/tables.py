@@ -64,8 +64,7 @@ def results_table(run: RunFolder, against: Sequence[RunFolder] = ()) -> Rows:
 def markdown(rows: Rows) -> str:
     """Rows, the first of them the head, as a table in Markdown."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]] if rows else []
-    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    return "\n".join(f"| {' | '.join(map(_marked_down, line))} |" for line in lines)
 
 
 def metric_table(found: Sequence[Contender], chosen: Iterable[str], caption: str) -> Table:
@@ -84,9 +83,7 @@ def class_table(
     """Some metrics of each class, for each network."""
     columns = [(name, one) for name in measured for one in found]
     head = [
-        together(
-            [metric(name).words, element("small", one.name, class_=f"who series-{one.series}")]
-        )
+        together([metric(name).words, element("small", one.name, class_=one.colour)])
         for name, one in columns
     ]
     rows = [
@@ -100,6 +97,11 @@ def keys(found: Sequence[Contender]) -> list[str]:
     """Metrics that any network has: those of the whole task first, then those of its classes."""
     known = dict.fromkeys(key for one in found for key in one.estimates)
     return [key for key in METRICS if key in known] + [key for key in known if key not in METRICS]
+
+
+def _marked_down(cell: str) -> str:
+    """A cell that ends where it should: neither a bar nor a new line of its own ends it."""
+    return " ".join(cell.splitlines()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _lines(first: str, keys: Iterable[str], columns: Sequence[Mapping[str, Estimate]]) -> Rows:
@@ -118,7 +120,7 @@ def _means(series: int, judged: Sequence[Sequence[Contender]]) -> dict[str, Esti
 
 def _headed(one: Contender) -> Html:
     note = [element("small", one.note)] if one.note else []
-    return together([element("span", one.name, class_=f"who series-{one.series}"), *note], " ")
+    return together([element("span", one.name, class_=one.colour), *note], " ")
 
 
 def _named(key: str) -> Html:

@@ -124,6 +124,12 @@ def probability_of_chance(p: Number | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
+def chance_is(p: Number | None) -> str:
+    """A p-value with its sign, for a sentence: p = 0.14, or p < 0.001."""
+    told = probability_of_chance(p)
+    return f"p {told}" if told.startswith("<") else f"p = {told}"
+
+
 def significant(value: Number) -> str:
     """Three digits that count, without an exponent: 1.26, 0.0145, 12,300."""
     if abs(value) >= 1000:

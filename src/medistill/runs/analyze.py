@@ -1,5 +1,6 @@
 """`analyze`: why a student says what it says, and how far it is like its teacher."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def analyze(
     """
     folders, console = [RunFolder(Path(run)) for run in runs], console or Console()
     place = Path(out) if out is not None else folders[0].analysis.parent
-    _refuse_file(place)
+    _refuse_place(place)
     _refuse_outlines(folders)
     where = choose_device(device)
     if task is None and several_tasks(folders):
@@ -140,9 +141,13 @@ def _surveys(
     )
 
 
-def _refuse_file(place: Path) -> None:
-    if place.exists() and not place.is_dir():
-        raise UserError(f"{place} is a file. Choose another --out.")
+def _refuse_place(place: Path) -> None:
+    """Find out before hours of work that nothing can be written there."""
+    found = next(each for each in (place, *place.absolute().parents) if each.exists())
+    if not found.is_dir():
+        raise UserError(f"{found} is a file. Choose another --out.")
+    if not os.access(found, os.W_OK):
+        raise UserError(f"{found} cannot be written. Choose another --out.")
 
 
 def _refuse_outlines(runs: Sequence[RunFolder]) -> None:

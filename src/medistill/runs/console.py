@@ -20,7 +20,7 @@ class Console:
     """Says what happens; silent when asked, or in processes that are not the first.
 
     Args:
-        quiet: Say nothing but warnings.
+        quiet: Say nothing, not even warnings.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

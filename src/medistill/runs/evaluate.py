@@ -111,7 +111,7 @@ def _translated(opened: Opened, classes: list[str], names: Mapping[str, str]) ->
         raise UserError(
             f"--classes: the run has no class {unknown[0]!r}; it has {', '.join(classes)}."
         )
-    places = {names.get(mine, mine): place for place, mine in enumerate(classes)}
+    places = _places(classes, names)
     theirs = {sample.label for sample in opened.samples if sample.label is not None}
     strange = sorted(theirs - set(places))
     if strange:
@@ -123,6 +123,20 @@ def _translated(opened: Opened, classes: list[str], names: Mapping[str, str]) ->
     targets = np.array([places.get(s.label or "", -1) for s in opened.samples], dtype=np.int64)
     task = replace(dataset.task, classes=tuple(classes))
     return replace(opened, dataset=replace(dataset, task=task, targets=targets))
+
+
+def _places(classes: list[str], names: Mapping[str, str]) -> dict[str, int]:
+    """Where the network has each class, as the other data call it."""
+    found: dict[str, int] = {}
+    for place, mine in enumerate(classes):
+        theirs = names.get(mine, mine)
+        if theirs in found:
+            raise UserError(
+                f"--classes: {theirs!r} would be {classes[found[theirs]]} and {mine} at once. Say "
+                "what the data call each of them."
+            )
+        found[theirs] = place
+    return found
 
 
 def _refuse_unlabelled(opened: Opened) -> None:

@@ -59,7 +59,8 @@ class Meter:
 def _resident_peak() -> int | None:
     if STATUS.exists():
         found = _status(STATUS.read_text(encoding="utf-8"))
-        return found["VmHWM"] - found.get("RssFile", 0)
+        if "VmHWM" in found:  # a kernel in a sandbox may not tell it
+            return found["VmHWM"] - found.get("RssFile", 0)
     try:
         import resource
     except ImportError:  # Windows

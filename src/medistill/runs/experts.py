@@ -1,7 +1,7 @@
 """What the networks of several tasks have in common, and what each knows alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,13 @@ class Panel:
         name: Of the run, or that it taught.
         networks: In evaluation mode.
         temperatures: Divide their logits.
+        taught: Whether it is the foundation model: a run may bear any name, its own too.
     """
 
     name: str
     networks: Mapping[str, Student]
     temperatures: Mapping[str, float]
+    taught: bool = False
 
     @property
     def alike(self) -> bool:
@@ -115,13 +117,14 @@ def several_tasks(runs: Sequence[RunFolder]) -> bool:
 def costs(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     """Foundation model, each run's networks as they are deployed, and its experts not folded in."""
     lines: dict[str, dict[str, Any]] = {}
+    met: list[dict[str, Any]] = []
     for run, name in zip(runs, distinct_names(map(Evidence, runs)), strict=True):
         known = read_json(run.cost) if run.cost.exists() else {}
         several = f"{name}, all {len(run.tasks())} tasks"
         teacher = known.get("teacher") or {}
-        met = [line for words, line in lines.items() if words.startswith(TEACHER)]
         if teacher and teacher["macs"] not in [line["macs"] for line in met]:
             lines[f"{TEACHER} of {name}" if met else TEACHER] = teacher
+            met.append(teacher)
         lines[f"{name}, one task"] = known.get("student") or {}
         lines[f"{several}, as deployed"] = known.get("together") or {}
         lines[f"{several}, experts not folded in"] = known.get("unfused") or {}
@@ -162,7 +165,8 @@ def _panels(
         taught = recipe.teacher is not None and takes(recipe, TEACHER)
         folder = run_folder(recipe.teacher.name) if recipe.teacher and taught else None
         if folder is not None and set(opened) <= set(RunFolder(folder).tasks()):
-            teachers[folder] = _panel(RunFolder(folder), TEACHER, opened, device)
+            found = _panel(RunFolder(folder), TEACHER, opened, device)
+            teachers[folder] = replace(found, taught=True)
     names = distinct_names(map(Evidence, runs))
     students = [_panel(run, name, opened, device) for run, name in zip(runs, names, strict=True)]
     panels = [*teachers.values(), *students]
@@ -281,7 +285,7 @@ def _overlays(
     found = {}
     each = -(-count // len(opened)) if count else 0
     # The teacher comes first among panels; whose call is explained is the first run's.
-    first = next(number for number, panel in enumerate(panels) if panel.name != TEACHER)
+    first = next(number for number, panel in enumerate(panels) if not panel.taught)
     for number, (task, one) in enumerate(opened.items() if each else ()):
         subjects = tuple(
             Subject(panel.name, panel.networks[task], True, panel.temperatures[task])

@@ -88,15 +88,15 @@ def say_errors(findings: Sequence[Finding], recipe: Recipe, console: Console) ->
 
 def writable(store: Path) -> Path:
     """The folder of decoded images; a home that cannot be written is the user's to replace."""
-    folder = store.expanduser()
     try:
+        folder = store.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter: nobody has this home
+        why = getattr(error, "strerror", None) or error
         raise UserError(
-            f"data.store {store} cannot be written ({error.strerror}). Name another folder: "
-            "data.store."
+            f"data.store {store} cannot be written ({why}). Name another folder: data.store."
         ) from error
     return folder
 

@@ -1,6 +1,10 @@
 """A commented recipe to start from."""
 
+import json
 from pathlib import Path
+from shlex import quote
+
+import yaml
 
 from medistill.data.volumes.layouts.base import open_volumes_root
 from medistill.errors import UserError
@@ -85,5 +89,15 @@ def init(data: Path, out: Path) -> None:
     if out.exists():
         raise UserError(f"{out} is there already; name another with --out.")
     template = FOR_VOLUMES if open_volumes_root(data) else TEMPLATE
-    write_text(out, template.format(root=data, out=out))
-    print(f"Wrote {out}. Next: medistill check {out}, then medistill train {out}")
+    name = quote(str(out))
+    write_text(out, template.format(root=_plain(str(data)), out=name))
+    print(f"Wrote {out}. Next: medistill check {name}, then medistill train {name}")
+
+
+def _plain(text: str) -> str:
+    """A text as YAML reads it back: in quotes where it would be a number, a comment or a key."""
+    try:
+        same = yaml.safe_load(f"root: {text}  # read") == {"root": text}
+    except yaml.YAMLError:
+        same = False
+    return text if same else json.dumps(text, ensure_ascii=False)

@@ -198,7 +198,8 @@ def _score(a: Tensor, b: Tensor) -> dict[str, float]:
     """Reproducibility of two networks, with the 95 % interval of another draw of planes."""
     shares = agreement(a, b).double()
     value = shares.mean().item()
-    half = 1.96 * shares.std(correction=1).item() / len(shares) ** 0.5
+    # One plane alone says nothing about another draw.
+    half = 1.96 * shares.std(correction=1).item() / len(shares) ** 0.5 if len(shares) > 1 else 1.0
     low, high = max(0.0, value - half), min(1.0, value + half)
     return {"value": value, "low": low, "high": high, "chance": agreement_by_chance(a, b)}
 

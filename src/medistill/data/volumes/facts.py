@@ -159,10 +159,12 @@ def _of_label(
     if not marks:
         return {}
     classes = layout.classes()
-    if len(marks) not in (1, len(case.classes or classes)):
+    # A single file without `masks` is a label map, whatever the number of classes.
+    allowed = {len(case.classes or classes)} | ({1} if not case.masks else set())
+    if len(marks) not in allowed:
         raise UserError(
-            f"{layout.root / case.image}: {len(marks)} masks for {len(case.classes or classes)} "
-            "classes; one for each of them is needed."
+            f"{layout.root / case.image}: masks found: {len(marks)}, classes: "
+            f"{len(case.classes or classes)}; one mask for each class is needed."
         )
     scans = [scan for scan, _ in marks]
     marked = label_map(scans, case, layout)

@@ -10,6 +10,8 @@ from medistill.data.volumes.layouts.base import Case, VolumeLayout
 from medistill.grids import corner_gap, flipped, turned_affine, turns
 from medistill.scans import Scan, Trace, UnreadableScan, orientation_of, prepare_label
 
+_BEYOND = 2**30  # any class' value, and exact in a float
+
 
 def aligned(label: Scan, scan: Scan) -> tuple[Scan, float]:
     """A label with the axes of its scan, and how far its header lays it off, in voxels.
@@ -41,7 +43,8 @@ def whole_numbers(label: Scan) -> NDArray[np.int32]:
     """The values of a label map, rounded; what is no number is background."""
     rounded = np.rint(label.pixels)
     rounded[~np.isfinite(rounded)] = 0
-    return rounded.astype(np.int32)
+    # What 32 bits do not hold would wrap around, perhaps onto a class.
+    return np.clip(rounded, -_BEYOND, _BEYOND).astype(np.int32)
 
 
 def label_map(marks: Sequence[Scan], case: Case, layout: VolumeLayout) -> NDArray[np.uint8]:

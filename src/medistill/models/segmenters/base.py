@@ -132,7 +132,7 @@ class Answering(nn.Module):
                 f"Class {strange[0]!r} is none of those that {segmenter.spec.name} knows: "
                 f"{', '.join(known)}."
             )
-        asked = torch.tensor([known[name] for name in self.classes])
+        asked = torch.tensor([known[name] for name in self.classes], dtype=torch.int64)
         asked = asked.to(next(segmenter.parameters()).device)
         self.register_buffer("places", asked, persistent=False)
 

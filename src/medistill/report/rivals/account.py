@@ -1,7 +1,8 @@
 """What a comparison found, as its tables and its page tell it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from medistill.report.wording import Number
 
@@ -241,6 +242,12 @@ class Account:
         """The reference in words."""
         words = f"the {ALONE.replace('_', ' ')}"
         return words if self.reference == ALONE else self.labels[self.reference]
+
+    def rivals(self, one: Standing) -> dict[str, Callable[[Row | Reached], Against | None]]:
+        """What a block's rows were tested against, in words: its best, then the reference."""
+        # Where the reference leads, the two are one.
+        best = [row.label for row in one.students[:1] if row.entry != self.reference]
+        return {**{label: attrgetter("best") for label in best}, self.rival: attrgetter("alone")}
 
     @property
     def whole(self) -> tuple[Standing, ...]:

@@ -10,10 +10,10 @@ from medistill.report.rivals.tables import told
 from medistill.report.tables import Table
 from medistill.report.wording import (
     UNDEFINED,
+    chance_is,
     interval_of,
     listed,
     metric,
-    probability_of_chance,
 )
 from medistill.results import Estimate
 
@@ -35,7 +35,7 @@ def ranking(found: Ranking, start: str, account: Account) -> Html:
     """Average ranks over blocks; with few of them no difference is spoken of."""
     said = [
         f"Average ranks over {found.blocks} blocks, {start}; 1 is best. Friedman's test that all "
-        f"are alike: p = {probability_of_chance(found.p)}.",
+        f"are alike: {chance_is(found.p)}.",
     ]
     if found.difference is None:
         said.append("With fewer than 5 blocks no ranks are told apart.")
@@ -48,35 +48,37 @@ def ranking(found: Ranking, start: str, account: Account) -> Html:
 
 def _table(account: Account, one: Standing) -> Table:
     others = [key for key in OTHERS if key != account.metric]
-    best = one.students[0] if one.students else None
-    # Where the reference leads, the two rivals are one.
-    alone = best is not None and best.entry == account.reference
+    rivals = account.rivals(one)
     head = [
         "",
         metric(account.metric).words,
-        *([] if alone or best is None else [f"against {best.label}"]),
-        f"against {account.rival}",
+        *(f"against {rival}" for rival in rivals),
         *(metric(key).words for key in others),
     ]
     rows = [
         [
             _named(row),
             _mean(account.metric, row.metrics.get(account.metric)),
-            *([] if alone or best is None else [_against(account.metric, row.best)]),
-            _against(account.metric, row.alone),
+            *(_against(account.metric, of(row)) for of in rivals.values()),
             *(number(told(key, row.metrics.get(key))) for key in others),
         ]
         for row in one.rows
     ]
-    return Table(head, [*rows, *_probe(account, one, others, len(head))])
+    return Table(head, [*rows, *_probe(account, one, others, len(rivals))])
 
 
-def _probe(account: Account, one: Standing, others: Sequence[str], columns: int) -> list[list[str]]:
+def _probe(account: Account, one: Standing, others: Sequence[str], rivals: int) -> list[list[str]]:
     if account.metric not in one.probe:
         return []
     mean = _mean(account.metric, one.probe[account.metric])
-    blank = [UNDEFINED] * (columns - 2 - len(others))
-    return [["teacher (probe)", mean, *blank, *(told(key, one.probe.get(key)) for key in others)]]
+    return [
+        [
+            "teacher (probe)",
+            mean,
+            *[UNDEFINED] * rivals,
+            *(told(key, one.probe.get(key)) for key in others),
+        ]
+    ]
 
 
 def _named(row: Row) -> str:

@@ -1,13 +1,16 @@
 """Which network is worth its cost: the front of quality and cost, and the best within a budget."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medistill.report.rivals.account import Account, Row, Standing
+from medistill.report.rivals.account import Account, Row, Spread, Standing
 from medistill.report.rivals.figures import Point
 from medistill.report.wording import Number, metric
 
 MEGABYTE = 1e6
+
+Network = tuple[str, int, Mapping[str, Number | None], Mapping[str, Spread]]
+"""Its name, the number of its kind, what it costs and how good it is."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,19 @@ def points(account: Account, data: str, cost: str, scale: float = 1.0) -> list[P
 def _points(account: Account, data: str, cost: str, scale: float) -> Iterator[Point]:
     students = list(dict.fromkeys(one.student for one in account.whole))
     for one in (one for one in account.whole if one.data == data):
-        for row in one.rows:
-            price, found = row.cost.get(cost), row.metrics.get(account.metric)
+        for name, series, costs, metrics in _networks(one, students):
+            price, found = costs.get(cost), metrics.get(account.metric)
             if price is not None and found is not None:
-                series = students.index(one.student) if row.student else len(students)
-                name = f"{row.label}, {one.student}" if row.student and students[1:] else row.label
                 yield Point(name, price / scale, found.mean, series, False)
-        price, probe = one.teacher_cost.get(cost), one.probe.get(account.metric)
-        if price is not None and probe is not None:
-            yield Point(f"probe of {one.teacher}", price / scale, probe.mean, len(students), False)
+
+
+def _networks(one: Standing, students: Sequence[str]) -> Iterator[Network]:
+    """Every network of a block, and the frozen teacher under its probe."""
+    for row in one.rows:
+        series = students.index(one.student) if row.student else len(students)
+        which = f", {one.student}" if row.student and len(students) > 1 else ""
+        yield f"{row.label}{which}", series, row.cost, row.metrics
+    yield f"probe of {one.teacher}", len(students), one.teacher_cost, one.probe
 
 
 def _beats(one: Point, other: Point, lower: bool) -> bool:

@@ -1,13 +1,13 @@
 """Several tasks side by side: each method by task, by region and on their mean, as LoRKD has it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from medistill.report.markup import Html, element, folded, number, together
 from medistill.report.rivals.account import Account, Against, Reached, Row, Spread, Standing
 from medistill.report.rivals.conclusions import chance, difference, verdict
 from medistill.report.rivals.tables import DAGGER, Best, drawn, held, place, told
 from medistill.report.tables import Table
-from medistill.report.wording import UNDEFINED, amount, counted, metric
+from medistill.report.wording import UNDEFINED, amount, counted, inside, metric
 
 MEAN = "mean"
 TESTED = (
@@ -56,7 +56,7 @@ def task_table(account: Account, one: Standing) -> Table:
         else "Parameters are those of all networks, heads included, what they share counted once."
     )
     caption = (
-        f"{place(one)}: {metric(account.metric).words.lower()}{unit} on test, "
+        f"{place(one)}: {inside(account.metric)}{unit} on test, "
         f"{spread}{counted(len(account.seeds), 'seed')}. {counted_as}{dagger}"
     )
     return Table(["", "parameters", *one.tasks, MEAN], rows, caption)
@@ -66,8 +66,9 @@ def _foundation(account: Account, one: Standing) -> list[list[str]]:
     """The foundation model that teaches, where it judges the tasks by heads of its own."""
     if not one.probe_by_task:
         return []
-    spreads = [found.get(account.metric) for found in one.probe_by_task.values()]
-    spreads.append(one.probe.get(account.metric))
+    # It may have been judged on other tasks as well, and on those of a region not at all.
+    judged = [*(one.probe_by_task.get(task, {}) for task in one.tasks), one.probe]
+    spreads = [found.get(account.metric) for found in judged]
     size = amount(one.teacher_cost.get("parameters"))
     return [[f"{one.teacher}, the teacher", size, *(told(account.metric, s) for s in spreads)]]
 
@@ -81,28 +82,10 @@ def by_task(account: Account) -> list[Html]:
 def _standing(account: Account, one: Standing) -> Iterator[Html]:
     yield element("h3", place(one))
     yield from drawn(task_table(account, one))
-    for rival, of in _rivals(account, one).items():
+    for rival, of in account.rivals(one).items():
         table = _differences(account, one, of)
         if table.rows:
             yield folded(f"Differences to {rival}, by task", table.html("figured"))
-
-
-def _rivals(
-    account: Account, one: Standing
-) -> Mapping[str, Callable[[Row | Reached], Against | None]]:
-    """The reference, and the best where that is another."""
-    found: dict[str, Callable[[Row | Reached], Against | None]] = {account.rival: _alone}
-    if one.students and one.students[0].entry != account.reference:
-        found[one.students[0].label] = _best
-    return found
-
-
-def _alone(found: Row | Reached) -> Against | None:
-    return found.alone
-
-
-def _best(found: Row | Reached) -> Against | None:
-    return found.best
 
 
 def _differences(

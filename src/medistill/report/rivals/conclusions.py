@@ -6,6 +6,7 @@ from medistill.report.rivals.account import Account, Against, Row, Standing
 from medistill.report.rivals.tables import place, told
 from medistill.report.wording import (
     UNDEFINED,
+    chance_is,
     counted,
     difference_interval,
     difference_of,
@@ -83,10 +84,9 @@ def _gain(account: Account, best: Row) -> list[str]:
         return [f"No method has a higher mean than {account.rival}."]
     if best.alone is None or best.alone.noise is None:
         return []
-    gain = difference_of(account.metric, best.alone.value)
-    chance_of = chance(best.alone)
+    gain, p = difference_of(account.metric, best.alone.value), best.alone.corrected
     what = "is noise" if best.alone.noise else "is more than noise"
-    return [f"Against {account.rival} it has {gain}, which {what} (p = {chance_of})."]
+    return [f"Against {account.rival} it has {gain}, which {what} ({chance_is(p)})."]
 
 
 def _certain(account: Account, blocks: Sequence[Standing]) -> list[str]:

@@ -1,6 +1,6 @@
 """What networks cost a hospital, and what their training costs whoever makes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from medistill.report.rivals.account import ALONE, Account
@@ -35,19 +35,28 @@ def training_table(account: Account) -> Table | None:
     """What a step of each method takes, and how much memory its training needs."""
     students = list(dict.fromkeys(one.student for one in account.whole))
     against = _yardstick(account)
-    rows = []
-    for label in labels_of(account):
-        taken = [_taken(account, label, against, student) for student in students]
-        if any(map(any, taken)):
-            rows.append([label, *(text or UNDEFINED for four in taken for text in four)])
-    times = f"times {against}"
-    kinds = ("a step", times, "memory", times)
-    head = [f"{kind}, {name}" if len(students) > 1 else kind for name in students for kind in kinds]
+    rows = [
+        [label, *taken]
+        for label in labels_of(account)
+        if (taken := _measured(account, label, against, students))
+    ]
     caption = (
         "Median time of a training step, teacher included, and the most memory of "
         f"{account.peak_of} while it trained, on {account.machine}; also as multiples of {against}."
     )
-    return Table(["", *head], rows, caption) if rows else None
+    return Table(["", *_heads(students, against)], rows, caption) if rows else None
+
+
+def _heads(students: Sequence[str], against: str) -> list[str]:
+    """Of the columns beside a method; they name the student where there are several."""
+    kinds = ("a step", f"times {against}", "memory", f"times {against}")
+    return [f"{kind}, {name}" if len(students) > 1 else kind for name in students for kind in kinds]
+
+
+def _measured(account: Account, label: str, against: str, students: Sequence[str]) -> list[str]:
+    """What a method takes with each student; nothing where nobody measured it."""
+    told = [text for student in students for text in _taken(account, label, against, student)]
+    return [text or UNDEFINED for text in told] if any(told) else []
 
 
 def _yardstick(account: Account) -> str:

@@ -14,6 +14,7 @@ from medistill.report.canvas import (
     drawn,
     legend,
     look,
+    named_rows,
     short,
 )
 from medistill.report.markup import Html
@@ -60,18 +61,9 @@ def forest(standing: Standing, name: str, reference: str = ALONE) -> Html:
 
     def draw(axes: "Axes") -> None:
         for y, (colour, _, found) in enumerate(rows):
-            if found.low is not None and found.high is not None:
-                axes.hlines(y, scale * found.low, scale * found.high, color=colour, linewidth=1.1)
-            if found.sd:
-                near, far = (scale * (found.mean + side * found.sd) for side in (-1, 1))
-                axes.hlines(y, near, far, color=colour, linewidth=4, alpha=0.35)
-            axes.plot(scale * found.mean, y, "o", color=colour, markersize=5)
-        axes.set_yticks(range(len(rows)), [short(label) for _, label, _ in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+            _spread(axes, y, found, scale, colour)
+        named_rows(axes, [short(label) for _, label, _ in rows])
         axes.set_xlabel(_axis(name))
-        axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.spines.left.set_visible(False)
-        axes.grid(visible=False, axis="y")
 
     told = ", ".join(f"{label} {value_of(name, found.mean)}" for _, label, found in rows)
     alt = f"{metric(name).words} on {place(standing)}: {told}."
@@ -85,11 +77,7 @@ def ranks(ranking: Ranking) -> Html:
     below = -0.45 * (len(ranking.cliques) + 1)
 
     def draw(axes: "Axes") -> None:
-        axes.set_axis_off()
-        axes.hlines(0, 1, len(names), color=INK, linewidth=1)
-        for tick in range(1, len(names) + 1):
-            axes.vlines(tick, 0, 0.25, color=INK, linewidth=0.8)
-            axes.text(tick, 0.4, str(tick), ha="center", va="bottom", fontsize=8)
+        _scale(axes, len(names))
         for line, name in enumerate(names[:half]):
             _pointer(axes, name, ranking.averages[name], below - line - 0.5, 0.75, "right")
         for line, name in enumerate(names[half:][::-1]):
@@ -98,11 +86,8 @@ def ranks(ranking: Ranking) -> Html:
         for line, clique in enumerate(ranking.cliques):
             found = [ranking.averages[name] for name in clique]
             _bar(axes, -0.45 * (line + 1), min(found) - 0.05, max(found) + 0.05)
-        if ranking.difference is not None:
-            _bar(axes, 1.5, 1.0, 1.0 + ranking.difference)
-            said = f"critical difference {ranking.difference:.2f}"
-            axes.text(1, 1.75, said, ha="left", va="bottom", fontsize=8)
-        axes.set_ylim(below - half, 2.6 if ranking.difference else 1.2)
+        top = 1.2 if ranking.difference is None else _critical(axes, ranking.difference)
+        axes.set_ylim(below - half, top)
         axes.set_xlim(-0.35 * len(names), 1.4 * len(names) + 1)
 
     told = ", ".join(f"{name} {rank:.2f}" for name, rank in ranking.averages.items())
@@ -118,13 +103,7 @@ def sizes(lines: Mapping[str, Sequence[tuple[int, Spread]]], name: str, title: s
 
     def draw(axes: "Axes") -> None:
         for number, (label, points) in enumerate(lines.items()):
-            x = [count for count, _ in points]
-            y = [scale * found.mean for _, found in points]
-            axes.plot(x, y, label=label, marker=MARKERS[number % len(MARKERS)], **look(number))
-            error = [scale * (found.sd or 0) for _, found in points]
-            axes.errorbar(
-                x, y, error, fmt="none", ecolor=SERIES[number % len(SERIES)], elinewidth=0.8
-            )
+            _course(axes, number, label, points, scale)
         axes.set(xscale="log", xlabel="training images", ylabel=_axis(name))
         ticks = sorted({count for points in lines.values() for count, _ in points})
         axes.set_xticks(ticks, [f"{count:,}" for count in ticks])
@@ -164,6 +143,44 @@ def plane(points: Sequence[Point], name: str, cost: str, unit: str) -> Html:
 
     told = ", ".join(f"{p.name} {value_of(name, p.value)} at {amount(p.cost, unit)}" for p in front)
     return drawn(draw, f"{metric(name).words} against {cost}; the front: {told}.", size=(3.9, 2.9))
+
+
+def _spread(axes: "Axes", y: int, found: Spread, scale: int, colour: str) -> None:
+    """A mean, the line of its interval, and the thicker one of the seeds."""
+    if found.low is not None and found.high is not None:
+        axes.hlines(y, scale * found.low, scale * found.high, color=colour, linewidth=1.1)
+    if found.sd:
+        near, far = (scale * (found.mean + side * found.sd) for side in (-1, 1))
+        axes.hlines(y, near, far, color=colour, linewidth=4, alpha=0.35)
+    axes.plot(scale * found.mean, y, "o", color=colour, markersize=5)
+
+
+def _course(
+    axes: "Axes", number: int, label: str, points: Sequence[tuple[int, Spread]], scale: int
+) -> None:
+    """An entry's means over the number of images, with the deviations of the seeds."""
+    x = [count for count, _ in points]
+    y = [scale * found.mean for _, found in points]
+    axes.plot(x, y, label=label, marker=MARKERS[number % len(MARKERS)], **look(number))
+    error = [scale * (found.sd or 0) for _, found in points]
+    axes.errorbar(x, y, error, fmt="none", ecolor=SERIES[number % len(SERIES)], elinewidth=0.8)
+
+
+def _scale(axes: "Axes", count: int) -> None:
+    """The line of all ranks that there may be."""
+    axes.set_axis_off()
+    axes.hlines(0, 1, count, color=INK, linewidth=1)
+    for tick in range(1, count + 1):
+        axes.vlines(tick, 0, 0.25, color=INK, linewidth=0.8)
+        axes.text(tick, 0.4, str(tick), ha="center", va="bottom", fontsize=8)
+
+
+def _critical(axes: "Axes", difference: float) -> float:
+    """A bar as long as the difference that tells ranks apart; where the picture then ends."""
+    _bar(axes, 1.5, 1.0, 1.0 + difference)
+    said = f"critical difference {difference:.2f}"
+    axes.text(1, 1.75, said, ha="left", va="bottom", fontsize=8)
+    return 2.6
 
 
 def _pointer(axes: "Axes", name: str, rank: float, y: float, end: float, side: str) -> None:

@@ -10,6 +10,8 @@ from medistill.report.wording import MINUS, UNDEFINED
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # a row that begins with one would be an option of \\
     "±": r"$\pm$", TIMES: r"$\times$", "·": r"$\cdot$", DAGGER: r"$\dagger$",
     MINUS: "$-$", UNDEFINED: "--",
 }  # fmt: skip

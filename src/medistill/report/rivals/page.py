@@ -102,9 +102,8 @@ def _across(account: Account) -> list[Html]:
     """What several blocks say together; nothing where there is but one."""
     if len(account.whole) < 2:
         return []
-    tables = [*drawn(methods_table(account)), *drawn(teacher_table(account))]
     ranked = [ranking(found, start, account) for start, found in account.rankings.items()]
-    return [*tables[:1], *ranked, *tables[1:]]
+    return [*drawn(methods_table(account)), *ranked, *drawn(teacher_table(account))]
 
 
 def _record(account: Account) -> list[Html]:

@@ -1,6 +1,6 @@
 """What is reached with few images, and with little memory and time."""
 
-from medistill.report.markup import Html, element, figure, together
+from medistill.report.markup import Html, element, figure
 from medistill.report.rivals import figures
 from medistill.report.rivals.account import Account, Spread, Standing
 from medistill.report.rivals.budget import MEGABYTE, Budget, best_within, points
@@ -86,4 +86,4 @@ def _curves(account: Account, group: list[Standing]) -> Html:
 
 def _title(one: Standing) -> str:
     teacher = f"{one.teacher} to " if one.teacher else ""
-    return together([f"{one.data} · {teacher}{student_of(one)}"])
+    return f"{one.data} · {teacher}{student_of(one)}"

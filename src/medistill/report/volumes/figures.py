@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import Float
 
-from medistill.report.canvas import INK, MUTED, PAPER, SERIES, drawn, short
+from medistill.report.canvas import INK, MUTED, PAPER, SERIES, drawn, named_rows, short
 from medistill.report.markup import Html
 from medistill.report.wording import MINUS, counted, metric, significant
 
@@ -67,11 +67,7 @@ def spread(values: Mapping[str, Float[np.ndarray, " cases"]], key: str) -> Html:
             if few:
                 lifted = row + 0.36 * ((GOLDEN * np.arange(len(found))) % 1 - 0.5)
                 axes.scatter(found, lifted, 11, SERIES[0], alpha=0.75, linewidth=0, zorder=3)
-        axes.set_yticks(range(len(values)), [short(name) for name in values])
-        axes.set_ylim(len(values) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0, labelcolor=INK)
-        axes.spines.left.set_visible(False)
-        axes.grid(visible=False, axis="y")
+        named_rows(axes, [short(name) for name in values])
         axes.set(xlabel=_axis(key))
         if not metric(key).unit:
             axes.set_xlim(-0.02, 1.02)

@@ -1,6 +1,6 @@
 """What is asked for: the recipe's `compare:` block, and the flags that override it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from medistill.errors import UserError
 from medistill.recipe import Compare, Recipe, dump
 from medistill.report.wording import METRICS, counted, network
 from medistill.runs.comparing.entrants import entries, reference_of, trains_several
-from medistill.runs.comparing.grid import ROOTS, Block, Grid
+from medistill.runs.comparing.grid import ROOTS, Block, Cell, Grid
 from medistill.runs.comparing.origins import pretrained
 
 NAMED = ("data", "teachers", "students")
@@ -32,8 +32,7 @@ def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     said = {key: value for key, value in flags.items() if value is not None}
     for key in NAMED:
         if key in said:
-            known = getattr(asked, key)
-            said[key] = dict(_chosen(text, known) for text in said[key])
+            said[key] = _named(key, said[key], getattr(asked, key))
     if "methods" in said:
         said |= _competing(asked, tuple(said["methods"]))
     return recipe.model_copy(update={"compare": asked.model_copy(update=said)})
@@ -57,24 +56,60 @@ def grid_of(recipe: Recipe, folder: Path) -> Grid:
     teachers = _sections(asked.teachers, base["teacher"])
     students = _sections(asked.students, base["student"])
     known = entries(recipe, asked, several=several)
-    return Grid(
+    grid = Grid(
         base=base,
         sets=sets,
         teachers=teachers,
         students=students,
-        blocks=tuple(
-            Block(data, teacher, name, start, fraction)
-            for fraction in asked.fractions or (recipe.data.fraction,)
-            for data in sets
-            for name, student in students.items()
-            for start in asked.starts or (student.get("start"),)
-            for teacher in teachers or (None,)
-        ),
+        blocks=tuple(_blocks(recipe, asked, sets, teachers, students)),
         entries={**known, **pretrained(recipe, asked, sets, known)},
         seeds=tuple(dict.fromkeys(asked.seeds)),
         cells=folder / CELLS,
         reference=reference_of(several),
     )
+    _refuse_shared_folders(grid)
+    return grid
+
+
+def _blocks(
+    recipe: Recipe,
+    asked: Compare,
+    sets: Mapping[str, Document],
+    teachers: Mapping[str, Document],
+    students: Mapping[str, Document],
+) -> Iterator[Block]:
+    """All combinations, in the order of the tables."""
+    for fraction in asked.fractions or (recipe.data.fraction,):
+        for data in sets:
+            for name, student in students.items():
+                for start in asked.starts or (student.get("start"),):
+                    for teacher in teachers or (None,):
+                        yield Block(data, teacher, name, start, fraction)
+
+
+def _refuse_shared_folders(grid: Grid) -> None:
+    """Two runs in one folder would be one run, and stand in the tables as both."""
+    known: dict[str, Cell] = {}
+    for block, entry in grid.competing():
+        cell = Cell(entry.alone(block), entry.name, grid.seeds[0])
+        other = known.setdefault(cell.name, cell)
+        if cell != other:
+            both = " and ".join(dict.fromkeys(_different(cell, other)))
+            raise UserError(
+                f"compare: {both} would share the folder cells/{cell.name}. Give one of them "
+                "another name."
+            )
+
+
+def _different(cell: Cell, other: Cell) -> Iterator[str]:
+    """What two cells call the things in which they differ."""
+    for one, two in zip(_said(cell), _said(other), strict=True):
+        if one != two:
+            yield from (repr(two), repr(one))
+
+
+def _said(cell: Cell) -> tuple[object, ...]:
+    return (*vars(cell.block).values(), cell.entry)
 
 
 def _refuse_unknown_metric(metric: str) -> None:
@@ -84,6 +119,21 @@ def _refuse_unknown_metric(metric: str) -> None:
         close = get_close_matches(metric, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"compare.metric {metric!r} is unknown.{hint} Known: {', '.join(known)}.")
+
+
+def _named(flag: str, texts: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a flag by name.
+
+    Raises:
+        UserError: Two are called the same, so that one would be lost.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, value = _chosen(text, known)
+        if name in found:
+            raise UserError(f"--{flag} {text}: {name} is there already. Name them: NAME=VALUE.")
+        found[name] = value
+    return found
 
 
 def _chosen(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:

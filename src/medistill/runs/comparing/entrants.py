@@ -35,17 +35,14 @@ def entries(recipe: Recipe, asked: Compare, *, several: bool = False) -> dict[st
     names = _all(recipe, asked, several) if everything else map(file_of, asked.methods)
     found = {name: _method(recipe, name, asked.tune) for name in [reference_of(several), *names]}
     waiting = dict(asked.variants)
-    if taken := next((name for name in waiting if name in found), None):
+    called = {*found, *(entry.label for entry in found.values())}
+    if taken := next((name for name in waiting if name in called), None):
         raise UserError(f"compare.variants.{taken} is called like a method; rename it.")
     while waiting:
         after = {name: _after(said, asked.variants) for name, said in waiting.items()}
         ready = [name for name, stage in after.items() if stage in (None, *found)]
         if not ready:
-            name, said = next(iter(waiting.items()))
-            raise UserError(
-                f"compare.variants.{name}.after = {said['after']!r} is neither a method here nor "
-                f"a variant. Known: {', '.join([*found, *asked.variants])}."
-            )
+            raise UserError(_why_never(waiting, [*found, *asked.variants]))
         for name in ready:
             said = {**waiting.pop(name), "after": after[name]}
             found[name] = _variant(recipe, name, said, found, asked.tune)
@@ -175,6 +172,21 @@ def _after(said: Variant, variants: Mapping[str, Variant]) -> str | None:
     """What a variant comes after: another variant, or a method by any of its names."""
     after: str | None = said.get("after")
     return file_of(after) if after in _names() - variants.keys() and after is not None else after
+
+
+def _why_never(waiting: Mapping[str, Variant], known: Sequence[str]) -> str:
+    """Why no variant that waits can ever begin."""
+    lost = next((name for name, said in waiting.items() if said["after"] not in known), None)
+    if lost is None:
+        name = next(iter(waiting))
+        return (
+            f"compare.variants.{name}.after = {waiting[name]['after']!r} leads round in a circle. "
+            "Leave one `after` out."
+        )
+    return (
+        f"compare.variants.{lost}.after = {waiting[lost]['after']!r} is neither a method here nor "
+        f"a variant. Known: {', '.join(known)}."
+    )
 
 
 def _names() -> set[str]:

@@ -170,24 +170,29 @@ class Grid:
 
     def recipe_of(self, block: Block, entry: Entry, cell: Cell | None = None) -> Recipe:
         """The recipe of an entry in a block, for one of its cells or for none in particular."""
-        document = {**self.base, "compare": None}
-        own = {"roots": self.roots(block.data), "fraction": block.fraction}
-        document["data"] = {**self.base["data"], **own}
-        document["teacher"] = self.teachers[block.teacher] if block.teacher else None
-        if block.student:
-            document["student"] = {**self.students[block.student], "start": block.start}
-        document = with_overrides(document, [*entry.overrides, *_own(cell, entry)])
+        shared = {**self.base, **self._sections(block), "compare": None}
+        document = with_overrides(shared, [*entry.overrides, *_own(cell, entry)])
         if entry.origins:
             document["student"] = _origin(entry, block, cell.seed if cell else self.seeds[0])
         if document["student"] in (ITSELF, {"name": ITSELF}):
-            foundation = document["teacher"] or {}
-            document["student"] = {k: foundation[k] for k in OF_A_NETWORK if k in foundation}
+            document["student"] = _network(document["teacher"] or {})
         if entry.after:
             stage = cell.stage.name if cell and cell.stage else entry.after
             document["teacher"] = {
                 **_kept(document["teacher"]), "name": f"run:{self.cells / stage}",
             }  # fmt: skip
         return validate(document)
+
+    def _sections(self, block: Block) -> Document:
+        """What a block says in a recipe."""
+        own = {"roots": self.roots(block.data), "fraction": block.fraction}
+        sections: Document = {
+            "data": {**self.base["data"], **own},
+            "teacher": self.teachers[block.teacher] if block.teacher else None,
+        }
+        if block.student:
+            sections["student"] = {**self.students[block.student], "start": block.start}
+        return sections
 
     def competing(self) -> Iterator[tuple[Block, Entry]]:
         """Every entry that can run, in every block."""
@@ -287,6 +292,11 @@ def _origin(entry: Entry, block: Block, seed: int) -> Document:
     found = entry.origins[block.data].student
     assert found is not None, "an entry without a start on a set is left out there"
     return {**found, "name": str(found["name"]).replace("{seed}", str(seed))}
+
+
+def _network(foundation: Document) -> Document:
+    """The part of a teacher's section that a student's has too."""
+    return {key: foundation[key] for key in OF_A_NETWORK if key in foundation}
 
 
 def _kept(teacher: Document | None) -> Document:

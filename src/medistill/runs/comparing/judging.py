@@ -264,33 +264,32 @@ class Verdicts:
         return [cell for entry in taught for cell in self.cells(block, entry)[:1]]
 
     def _ranking(self, blocks: Sequence[Standing]) -> Ranking | None:
-        everywhere = [
-            row.label
-            for row in blocks[0].students
-            if all(self._scored(one, row.entry) for one in blocks)
-        ]
-        if len(blocks) < 2 or len(everywhere) < 2:
+        scores = self._scores(blocks)
+        if len(blocks) < 2 or len(scores) < 2:
             return None
-        scores = np.array([
-            [self._score(row) for label in everywhere for row in one.students if row.label == label]
-            for one in blocks
-        ])  # fmt: skip
-        averages = dict(zip(everywhere, ranks(scores).mean(axis=0).tolist(), strict=True))
+        table = np.array(list(scores.values())).T
+        averages = dict(zip(scores, ranks(table).mean(axis=0).tolist(), strict=True))
         enough = len(blocks) >= FEWEST_BLOCKS
-        apart = critical_difference(len(everywhere), len(blocks)) if enough else None
-        others = {row.label for one in blocks for row in one.students} - set(everywhere)
+        apart = critical_difference(len(scores), len(blocks)) if enough else None
+        others = {row.label for one in blocks for row in one.students} - set(scores)
         return Ranking(
             averages=dict(sorted(averages.items(), key=lambda pair: pair[1])),
             blocks=len(blocks),
-            p=friedman(scores),
+            p=friedman(table),
             difference=apart,
             cliques=tuple(map(tuple, cliques(averages, apart))) if apart else (),
             missing=tuple(sorted(others)),
         )
 
-    def _scored(self, standing: Standing, entry: str) -> bool:
-        row = standing.row(entry)
-        return row is not None and self.metric in row.metrics
+    def _scores(self, blocks: Sequence[Standing]) -> dict[str, list[float]]:
+        """By label what each student that all blocks have reached in each."""
+        found = {}
+        for row in blocks[0].students:
+            there = [one.row(row.entry) for one in blocks]
+            scored = [self._score(each) for each in there if each and self.metric in each.metrics]
+            if len(scored) == len(blocks):
+                found[row.label] = scored
+        return found
 
 
 def _corrected(

@@ -35,7 +35,8 @@ def pretrained(
             "compare.pretrained starts students of one task; compare.data has several together. "
             "Name each set alone."
         )
-    if clash := next((name for name in asked.pretrained if name in taken), None):
+    called = {*taken, *(entry.label for entry in taken.values())}
+    if clash := next((name for name in asked.pretrained if name in called), None):
         raise UserError(f"compare.pretrained.{clash} is called like another entry; rename it.")
     return {
         name: _entry(name, _section(name, said), recipe, sets, asked.seeds[0])

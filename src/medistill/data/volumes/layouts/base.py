@@ -15,6 +15,8 @@ from medistill.scans import Modality, Scan, read_channels, read_scan
 
 _PACKAGE = "medistill.data.volumes.layouts"
 Values = dict[str, tuple[int, ...]]
+_MOST_CLASSES = 255  # of one byte, 0 being background
+LARGEST = 2**16 - 1  # value of a class: a table as long looks each voxel up
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,18 @@ class VolumeLayout(ABC):
         return sorted(cases, key=lambda case: (case.image, case.labels))
 
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the targets."""
-        return tuple(self.values())
+        """Names of the classes, in the order of the targets.
+
+        Raises:
+            UserError: There are more than a label map can hold.
+        """
+        names = tuple(self.values())
+        if len(names) > _MOST_CLASSES:
+            raise UserError(
+                f"{self.root}: {len(names)} classes, but a label map holds {_MOST_CLASSES}; is a "
+                "scan named as a label?"
+            )
+        return names
 
     def values_in(self, case: Case) -> Values:
         """Likewise for the label map of one case."""
@@ -200,11 +212,23 @@ def stem(path: str) -> str:
     return Path(path).name.removesuffix(".gz").removesuffix(".nii")
 
 
-def values_of(labels: Mapping[str, Any], where: Path) -> Values:
+def channels_of(told: Any) -> list[Any]:
+    """What a dataset.json says of channels: an object by their numbers, a list, or a single name.
+
+    The form is that of an object; people write the others by hand.
+    """
+    if isinstance(told, Mapping):
+        return list(told.values())
+    return list(told) if isinstance(told, list) else [told] if told else []
+
+
+def values_of(labels: Any, where: Path) -> Values:
     """Classes with their values, from `labels` of a dataset.json in either direction.
 
     Background is left out; a class of several values may overlap with others.
     """
+    if not isinstance(labels, Mapping):
+        raise UserError(f"{where}: labels are {labels!r}; an object of names and numbers is needed")
     found: Values = {}
     for key, told in labels.items():
         number = str(key).strip().isdigit()
@@ -214,6 +238,9 @@ def values_of(labels: Mapping[str, Any], where: Path) -> Values:
         except (TypeError, ValueError) as error:
             told = f"label {key!r} is {told!r}"
             raise UserError(f"{where}: {told}; a name and a number are needed") from error
+        if not all(0 <= number <= LARGEST for number in numbers):
+            told = f"label {key!r} is {told!r}"
+            raise UserError(f"{where}: {told}; values are from 0 to {LARGEST}")
         if class_name(str(name)) == "ignore":
             raise UserError(f"{where}: an `ignore` label is not supported; make it background")
         if set(numbers) - {0}:

@@ -8,6 +8,7 @@ from medistill.data.volumes.layouts.base import (
     Case,
     Values,
     VolumeLayout,
+    channels_of,
     description,
     modality_of,
     read_json,
@@ -37,7 +38,7 @@ class Msd(VolumeLayout):
         return values_of(self._told.get("labels", {}), self._file)
 
     def _listed(self) -> list[Case]:
-        modalities = list(self._told.get("modality", {}).values())
+        modalities = channels_of(self._told.get("modality"))
         if len(modalities) > 1:
             raise UserError(
                 f"{self._file}: {len(modalities)} channels ({', '.join(map(str, modalities))}); "
@@ -47,7 +48,7 @@ class Msd(VolumeLayout):
         return [self._case(row, modality) for row in self._told.get("training", [])]
 
     def _case(self, row: Any, modality: Any) -> Case:
-        if not isinstance(row, dict) or "image" not in row:
+        if not isinstance(row, dict) or not isinstance(row.get("image"), str):
             raise UserError(f"{self._file}: a training case is {row!r}, not an image and a label")
         label = row.get("label")
         return Case(

@@ -9,6 +9,7 @@ from medistill.data.volumes.layouts.base import (
     Case,
     Values,
     VolumeLayout,
+    channels_of,
     description,
     modality_of,
     read_json,
@@ -40,14 +41,14 @@ class Nnunet(VolumeLayout):
         return values_of(self._told.get("labels", {}), self._file)
 
     def _listed(self) -> list[Case]:
-        channels = self._told.get("channel_names", {})
+        channels = channels_of(self._told.get("channel_names"))
         if len(channels) > 1:
-            named = ", ".join(map(str, channels.values()))
+            named = ", ".join(map(str, channels))
             raise UserError(
                 f"{self._file}: {len(channels)} channels ({named}); medistill reads scans of one "
                 "channel: make a data set of one of them."
             )
-        modality = modality_of(next(iter(channels.values()), None))
+        modality = modality_of(channels[0] if channels else None)
         if isinstance(self._told.get("dataset"), dict):
             return [self._named(name, row, modality) for name, row in self._told["dataset"].items()]
         return [*self._found("Tr", None, modality), *self._found("Ts", "test", modality)]
@@ -74,8 +75,11 @@ class Nnunet(VolumeLayout):
         ]
 
     def _named(self, name: str, row: Any, modality: Any) -> Case:
-        (image,) = [relative(path, self.root) for path in row["images"]]
-        return Case(name, image, relative(row["label"], self.root), modality=modality)
+        images = row.get("images") if isinstance(row, dict) else None
+        if not isinstance(images, list) or len(images) != 1:
+            raise UserError(f"{self._file}: case {name!r} is {row!r}; one of `images` is needed")
+        label = relative(row["label"], self.root) if row.get("label") else None
+        return Case(name, relative(images[0], self.root), label, modality=modality)
 
     @property
     def _file(self) -> Path:

@@ -77,15 +77,19 @@ class SatJsonl(VolumeLayout):
 
     def _case(self, where: str, row: dict[str, Any]) -> Case:
         names = row.get("label", [])
-        if not row.get("image") or not isinstance(names, list):
+        image = row.get("image")
+        if not isinstance(image, str) or not image or not isinstance(names, list):
             raise UserError(f"{where}: an `image`, and a list of names as `label`, are needed")
+        # The place of a name is its number in the mask: two of one class would shift the others.
+        if len(all_known(names)) < len(names) or (row.get("mask") and not names):
+            raise UserError(f"{where}: `label` is {names!r}; name each class in the mask once")
         split = official_split(str(row.get("split", "")))
         if row.get("split") and split is None:
             raise UserError(f"{where}: split {row['split']!r} is none of train, validation, test")
         label, masks = self._masks(row.get("mask"), names)
         return Case(
-            name=stem(row["image"]),
-            image=relative(row["image"], self.root),
+            name=stem(image),
+            image=relative(image, self.root),
             label=label,
             masks=masks,
             classes=all_known(names),

@@ -2,6 +2,7 @@
 
 import csv
 from functools import cached_property
+from itertools import chain, repeat
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from medistill.data.formats import VOLUME_SUFFIXES
 from medistill.data.layouts.base import files_with_suffix, official_split
 from medistill.data.volumes.layouts.base import (
+    LARGEST,
     Case,
     Values,
     VolumeLayout,
@@ -66,8 +68,9 @@ class VolumeManifest(VolumeLayout):
         found: set[int] = set()
         for case in self.cases():
             for scan in self.read_label(case):
-                found |= set(np.unique(scan.pixels[scan.pixels > 0]).round().astype(int).tolist())
-        return sorted(found)
+                # Not by `unique` of the rounded volume: that would copy all of it once more.
+                found |= {round(v) for v in np.unique(scan.pixels).tolist() if np.isfinite(v)}
+        return sorted(value for value in found if 0 < value <= LARGEST)
 
     def _listed(self) -> list[Case]:
         return [self._case(line, row) for line, row in enumerate(_rows(self.table), 2)]
@@ -109,7 +112,11 @@ def _rows(table: Path) -> list[dict[str, str]]:
         raise UserError(f"{table}: not a CSV table in UTF-8 ({error})") from error
     told = [name.strip().lower() for name in cells[0]] if cells else []
     names = [_SYNONYMS.get(name, name) for name in told]
-    return [dict(zip(names, [c.strip() for c in row], strict=False)) for row in cells[1:]]
+    # A row may end before its last, empty cells.
+    return [
+        dict(zip(names, chain((c.strip() for c in row), repeat("")), strict=False))
+        for row in cells[1:]
+    ]
 
 
 def _is_volume(root: Path, image: str | None) -> bool:
