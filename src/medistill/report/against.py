@@ -59,7 +59,7 @@ def _intervals(found: Sequence[Contender]) -> list[Html]:
     if len(found) < 2 or not rows:
         return []
     caption = "The same in a picture: a mark is the value, its line the 95 % interval."
-    return [figure(figures.intervals(rows), caption, class_="alone")]
+    return [figure(figures.intervals(rows), caption)]
 
 
 def _verdicts(evidence: Evidence, others: Sequence[Evidence], task: str) -> list[Html]:

@@ -122,7 +122,8 @@ def _inline(svg: str, alt: str, width: float) -> Html:
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     # Groups are named alike in every figure, and nothing refers to them.
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
-    body = re.sub(r"(font: [\d.]+px )[^;\"]*", r"\1var(--sans)", body)
+    # One property with the size before matplotlib 3.10, one of its own since.
+    body = re.sub(r"(font: [\d.]+px |font-family: )[^;\"]*", r"\1var(--sans)", body)
     body = re.sub(r"\n\s*", "\n", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")

@@ -46,9 +46,9 @@ def number(text: str) -> Html:
     return element("span", text, class_="n")
 
 
-def figure(picture: Html, *caption: str, class_: str | None = None) -> Html:
+def figure(picture: Html, *caption: str) -> Html:
     """A picture above its caption."""
-    return element("figure", picture, element("figcaption", *caption), class_=class_)
+    return element("figure", picture, element("figcaption", *caption))
 
 
 def folded(summary: str, *children: str) -> Html:
