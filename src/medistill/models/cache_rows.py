@@ -72,11 +72,15 @@ def halved(values: Tensor, name: str) -> tuple[np.ndarray, np.ndarray]:
         values: One row per (sample, view); finite.
         name: How an error calls them.
     """
+    # One scale for each row, not for all: pooled features and maps of one teacher may differ by
+    # orders of magnitude from image to image.
     largest = values.abs().flatten(1).amax(1)
     if not largest.isfinite().all():
         raise UserError(
             f"The teacher's {name} hold NaN or infinity. Check its weights and its mean and std."
         )
+    # 2**15 is half of what float16 holds: room for rounding up. The least exponent keeps the scale
+    # of a row of zeros from becoming 0, by which it would be divided.
     scales = torch.ldexp(torch.ones_like(largest), largest.frexp().exponent.clamp(min=-100) - 15)
     halves = (values / _spread(scales, values)).half()
     return halves.cpu().numpy(), scales.cpu().numpy()
@@ -105,6 +109,7 @@ def positions_of(samples: Tensor, views: Tensor, limits: tuple[int, int]) -> np.
         views: Numbers of the views.
         limits: How many samples and views there are.
     """
+    # In one copy from the device, which waits for all that was asked of it before.
     pairs = torch.stack((samples, views)).cpu().numpy()
     wrong = ((pairs < 0) | (pairs >= np.array(limits)[:, None])).any(0)
     if wrong.any():
@@ -121,6 +126,7 @@ class Column:
     """One .npy file, written row by row: a full disk is an error, where a memory map would kill."""
 
     def __init__(self, path: Path) -> None:
+        # numpy reads the header; nothing is mapped for longer than it takes to know the offsets.
         mapped = np.load(path, mmap_mode="r")
         self.start, self.stride, self.dtype = mapped.offset, mapped.strides[0], mapped.dtype
         self.file = path.open("r+b", buffering=0)
@@ -130,6 +136,7 @@ class Column:
         for position, row in zip(positions.tolist(), rows, strict=True):
             self.file.seek(self.start + position * self.stride)
             left = memoryview(row.astype(self.dtype, copy=False).tobytes())
+            # An unbuffered file may take fewer bytes than it is given.
             while left:
                 left = left[self.file.write(left) :]
 

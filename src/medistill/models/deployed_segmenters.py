@@ -152,9 +152,11 @@ class _Found:
         """By whichever names it has the most; refused where it has not all."""
         state = read_state(path, role=role)
         tried = [cls(_own_match(segmenter, state), None, state)]
+        # Authors call the same tensor by several names; each is counted once.
         for release in releases():
             once = release.untwinned(state)
             tried.append(cls(release.match(segmenter, once), release, once))
+        # Fewest complaints, ours first among equals: the line tells of the form that was meant.
         best = min(tried, key=lambda found: len(found.match.complaints))
         if best.match.complaints:
             told = f"Is this {segmenter.spec.name}, with these `options`?"
@@ -175,6 +177,7 @@ def _decomposed(
         raise UserError(f"{role} weights: the file is no released decomposition.")
     prefix = found.match.prefix
     state = {key.removeprefix(prefix): t for key, t in found.state.items()}
+    # Only once experts are known to fit may anything change what the caller holds.
     shared = copy.deepcopy(segmenter)
     shared.load_state_dict(tensors, strict=False)
     return with_released_experts(found.release, shared, state, role)
@@ -226,6 +229,7 @@ def _of_folder(segmenter: Segmenter, folder: Path, role: str) -> dict[str, Tenso
 def _form(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a network but for its vocabulary, as JSON holds it."""
     told = {key: value for key, value in options.items() if key not in _FREE}
+    # Tuples of options that were never on disk would differ from the lists of those that were.
     return {"name": name, **json.loads(json.dumps(told))}
 
 

@@ -46,6 +46,7 @@ def read_inert(path: Path) -> Any:
         ForbiddenError: It asks for something that is on neither list.
     """
     with path.open("rb") as file:
+        # torch saves archives since 1.6; a stream of pickles before, and where it is asked to.
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 return _read_archive(archive)
@@ -62,6 +63,7 @@ def _tensors(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
     parts = vars(module) if isinstance(module, Husk) else {}
     for kind in ("_parameters", "_buffers"):
         for name, tensor in _items(parts.get(kind)):
+            # A bias that a layer does not have is registered as None.
             if isinstance(tensor, Tensor):
                 yield prefix + name, tensor
     for name, child in _items(parts.get("_modules")):
@@ -82,6 +84,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{module}.{name}"
+        # Names are compared whole: `builtins.set` is harmless, and `builtins.setattr` is not.
         if path in _HARMLESS:
             return _HARMLESS[path]
         if module in ("torch", "torch.cuda") and name.removesuffix("Storage") in _DTYPES:
@@ -95,6 +98,8 @@ class _Reader(pickle.Unpickler):
         if kind == "module":  # a class with its source code, which nobody needs
             return first
         key, _, length, *_ = rest
+        # Filled later: a pickle names storages before their numbers come, and several tensors may
+        # share one.
         return self.storages.setdefault(str(key), torch.empty(length, dtype=first))
 
 

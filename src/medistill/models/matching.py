@@ -67,6 +67,7 @@ def match(
         prefixes: Names that wrappers put before a key, one or more of them.
     """
     called = {name: _parts(keys(name)) for name in wanted}
+    # The prefix is one for all keys: each by itself would mix towers that share names.
     known = {key for parts in called.values() for key in parts}
     prefix = _prefix(known, state, prefixes)
     found = {
@@ -124,10 +125,12 @@ def _prefix(known: Collection[str], state: Mapping[str, Tensor], prefixes: Seque
     hits = Counter({"": 0})
     for key in state:
         prefix, rest = "", key
+        # Prefixes are tried at every depth, since `model.` may be a wrapper or a part of a name.
         while rest:
             hits[prefix] += rest in known
             step = next((p for p in prefixes if rest.startswith(p)), rest)
             prefix, rest = prefix + step, rest.removeprefix(step)
+    # Of equals the shortest: names that are known already need no wrapper.
     return max(hits, key=lambda prefix: (hits[prefix], -len(prefix)))
 
 

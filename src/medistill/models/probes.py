@@ -58,6 +58,7 @@ class Probe:
     def logits(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch classes"]:
         """One logit per class, in float32, on the features' device."""
         weight, bias = self.weight.to(features.device), self.bias.to(features.device)
+        # In halves they would no longer be the logits that validation judged.
         with torch.autocast(features.device.type, enabled=False):
             return F.linear(features.float(), weight, bias)
 
@@ -114,6 +115,7 @@ def fit_probe(
     train = ((train[0] - mean) * inverse, train[1])
     weight, bias = _zeros(classes, train[0].shape[1]), _zeros(classes)
     tried: list[Probe] = []
+    # Warm starts: from the stronger penalty's answer the next takes a fraction of the iterations.
     for strength in sorted(strengths, reverse=True):
         _fit(*train, weight, bias, strength)
         folded = weight * inverse

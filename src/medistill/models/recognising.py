@@ -28,6 +28,7 @@ _LIBRARIES = {  # by the end of a key that they share
 def match_library(backbone: Backbone, state: Mapping[str, Tensor]) -> Match:
     """What a file has for a library's backbone; of other towers than its own it may hold any."""
     found = match(shapes(backbone.network.state_dict()), state)
+    # Their classes are others than ours: what a file has in them is of no use here.
     heads = {*_HEADS, *backbone.dropped}
     inside = (k.removeprefix(found.prefix) for k in found.unused if k.startswith(found.prefix))
     strange = (name for name in inside if name.partition(".")[0] not in heads)
@@ -56,6 +57,7 @@ def _released(state: Mapping[str, Tensor]) -> Iterator[str]:
 def _library(state: Mapping[str, Tensor]) -> Iterator[str]:
     endings = [key for key in _LIBRARIES if any(name.endswith(key) for name in state)]
     for name in (name for ending in endings for name in _LIBRARIES[ending]):
+        # Shapes decide, so that no candidate takes memory or time for its random numbers.
         with torch.device("meta"):
             candidate = build_backbone(name)
         if not match_library(candidate, state).complaints:

@@ -38,6 +38,7 @@ def with_released_experts(
     found = list(_experts(state, stems))
     if not found:
         raise UserError(f"{role} weights: the file has no low-rank experts; leave `expert` out.")
+    # Read off the first layer, which is one of the encoder, of multiple 1.
     ranks = [len(factors[0][0]) // EDGE for factors in found]
     decomposed = with_experts(
         segmenter,
@@ -74,6 +75,7 @@ def place_of(expert: str | int, release: type[ReleasedSegmenter], experts: int, 
 def _experts(state: Mapping[str, Tensor], stems: list[str]) -> Iterator[Factors]:
     for place in count():
         keys = [(f"{s}lora_A_list.{place}", f"{s}lora_B_list.{place}") for s in stems]
+        # The first gap ends the list: a file says nowhere how many experts it has.
         if not keys or not all(a in state and b in state for a, b in keys):
             return
         yield [(state[a], state[b]) for a, b in keys]
@@ -82,6 +84,7 @@ def _experts(state: Mapping[str, Tensor], stems: list[str]) -> Iterator[Factors]
 @torch.no_grad()
 def _filled(own: Expert, factors: Factors) -> bool:
     """Whether factors are of an expert's shapes; then they are its own."""
+    # All shapes first, for an expert that is filled in half would be no error later.
     pairs = list(zip(own.pairs(), factors, strict=True))
     fits = all(a.shape == x.shape and b.shape == y.shape for (a, b), (x, y) in pairs)
     if fits:

@@ -85,6 +85,7 @@ def reprogramming(
         dropout: Share of the teacher's channels left out at the entrance of φ.
         zero_last_gamma: Start each block as its shortcut, by a last batch norm of zero scale.
     """
+    # 0 stands for vectors: no axis of space is left.
     space = 0 if map_shape is None else len(map_shape) - 1
     layer = _layer(space)
     stack = nn.Sequential()
@@ -128,6 +129,8 @@ def _shortcut(layer: Layer, space: int, inputs: int, width: int) -> nn.Module:
 def _initialise(stack: nn.Sequential, zero_last_gamma: bool) -> None:
     for module in stack.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+            # fan_out keeps the variance of gradients, as torchvision begins its ResNets; a layer of
+            # torch begins with fan_in.
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     if not zero_last_gamma:
         return

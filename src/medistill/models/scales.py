@@ -32,6 +32,7 @@ def smaller(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
 
 def at_one_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Maps of two networks, the larger averaged to the size of the smaller."""
+    # Averaging invents nothing, as interpolation of the smaller one would.
     space = smaller(a.shape[2:], b.shape[2:])
     return averaged(a, space), averaged(b, space)
 

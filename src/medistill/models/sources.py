@@ -95,6 +95,7 @@ def _released(
     edition = checkpoint.edition_of(state)
     # On the meta device it takes no memory, until the file's own tensors are put in.
     backbone = edition.released(options)
+    # As released, whatever size is wanted: tables of positions are fitted once all else is.
     match = checkpoint.match(edition, backbone, state)
     if match.complaints:
         raise refused(role, match, recognised(state))

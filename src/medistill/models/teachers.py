@@ -95,6 +95,7 @@ class Frozen:
             self.encoder.eval()
         output: Output = self.encoder(images)
         logits = None if output.logits is None else output.logits.float()
+        # `-0:` of no limits is all of them.
         asked = output.maps[-1 if self.scales == "last" else -len(self.limits) :]
         return Output(logits, output.features.float(), tuple(each.float() for each in asked))
 
@@ -195,6 +196,7 @@ class Precomputed:
         return teacher
 
     def __call__(self, batch: Batch) -> Output:
+        # The features stay on the CPU: the file may be larger than the memory of a GPU.
         rows = self.rows[batch.samples.cpu()]
         if self.views > 1:
             views = batch.views.cpu()

@@ -43,6 +43,7 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: dict[str, Tensor], modality: int) -> Float[Tensor, "names width"]:
         """One vector for each tokenised name."""
         hidden = self.text_tower["biolord"](**tokens)[0]
+        # Padding is no part of a name: a mean with it would depend on the longest name beside it.
         counted = tokens["attention_mask"][..., None].to(hidden.dtype)
         mean = (hidden * counted).sum(1) / counted.sum(1)
         projected: Tensor = self.projection_layer(mean) + self.modality_embed.weight[modality]
@@ -69,6 +70,7 @@ def write_text_queries(
     model, tokenizer = _published(language)
     _load(model, encoder)
     tokens = tokenizer(
+        # So that one class has one vector, however it is spelt; it is stored as it was given.
         [name.lower() for name in names], padding=True, truncation=True, max_length=64,
         return_tensors="pt",
     )  # fmt: skip

@@ -121,3 +121,72 @@ def test_ranks_stand_beside_their_parameters() -> None:
 
 def test_what_a_recipe_calls_tasks_is_no_markup() -> None:
     assert "<script" not in page(several((EVIL, "chest")), Budget())
+
+
+class TestFoundation:
+    def first(self, **changes: Any) -> list[str]:
+        found = several(**changes)
+        table = task_table(found, standing_of(found))
+        assert {len(line) for line in table.rows} == {len(table.head)}
+        return list(table.rows[0])
+
+    def test_its_values_stand_under_their_tasks_whatever_their_order(self) -> None:
+        probes = {task: {"accuracy": spread(v, None)} for task, v in (("chest", 0.6), ("eye", 0.1),
+                                                                     ("brain", 0.8))}  # fmt: skip
+        first = self.first(probe_by_task=probes, probe={"accuracy": spread(0.7, None)})
+        assert first[2:] == ["80.0", "60.0", "70.0"]
+
+    def test_task_that_it_was_not_judged_on_is_a_dash(self) -> None:
+        first = self.first(probe_by_task={"chest": {"accuracy": spread(0.6, None)}})
+        assert first[2:] == [UNDEFINED, "60.0", UNDEFINED]
+
+
+class TestWords:
+    def test_name_of_a_metric_keeps_its_capitals(self) -> None:
+        found = replace(several(), metric="auroc")
+        assert ": AUROC on test," in task_table(found, standing_of(found)).caption
+
+    def test_one_seed_has_no_deviation(self) -> None:
+        found = replace(several(), seeds=(0,))
+        assert "accuracy in % on test, 1 seed." in task_table(found, standing_of(found)).caption
+
+    def test_parameters_of_a_transfer_are_those_of_the_network_that_starts(self) -> None:
+        found = several(transfer=True)
+        assert "of the network that starts" in task_table(found, standing_of(found)).caption
+
+    def test_best_of_a_metric_that_should_be_low_is_the_lowest(self) -> None:
+        found = several()
+        one = standing_of(found)
+        rows = tuple(
+            replace(
+                line, metrics={"brier": line.metrics["accuracy"]},
+                by_task={task: replace(reached, metrics={"brier": reached.metrics["accuracy"]})
+                         for task, reached in line.by_task.items()},
+            )
+            for line in one.rows
+        )  # fmt: skip
+        table = task_table(replace(found, metric="brier"), replace(one, rows=rows))
+        best = {line[0]: [c for c in line if isinstance(c, Best)] for line in table.rows}
+        assert best["STL"] == ["0.700 ± 0.015"]
+        assert best["MTL"] == ["0.500 ± 0.015", "0.610 ± 0.015"]
+        assert best["foundation"] == []
+
+
+def test_differences_are_told_against_the_best_and_the_reference() -> None:
+    found = several()
+    one = standing_of(found)
+    lead = one.students[0]
+    best = against(lead.label, -0.02, 0.4)
+    rows = tuple(line if line is lead else replace(line, best=best) for line in one.rows)
+    said = read(page(replace(found, standings=(replace(one, rows=rows),)), Budget())).text
+    assert f"Differences to {lead.label}, by task" in said
+    assert said.index(f"Differences to {lead.label}") < said.index("Differences to STL")
+
+
+def test_task_that_nobody_tested_has_no_table_of_differences() -> None:
+    found = several()
+    one = standing_of(found)
+    rows = tuple(replace(line, best=None, alone=None, by_task={}) for line in one.rows)
+    assert "by task" not in read(page(several(rows=rows), Budget())).text.replace(
+        "and tasks together by task", ""
+    )

@@ -37,6 +37,7 @@ class PatchAugmentation:
 
     def change(self, image: NDArray[np.float32], *keys: int) -> NDArray[np.float32]:
         """The patch with other grey values; the keys alone decide which."""
+        # The first two decide the zoom: see above; so each change has numbers of its own.
         drawn = uniforms(8, _CHANGES, *keys)[0]
         happens, how = drawn[2:8:2] < self.chance, drawn[3:8:2]
         if happens[0]:
@@ -49,6 +50,8 @@ class PatchAugmentation:
 
 
 def _bent(image: NDArray[np.float32], exponent: float) -> NDArray[np.float32]:
+    # Z-scored values are below 0 too, where a power is not defined: it is taken of their place
+    # between the extremes.
     low, high = image.min(), image.max()
     if low == high:
         return image

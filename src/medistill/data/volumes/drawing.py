@@ -65,6 +65,7 @@ class Drawing:
         usable = [place for place, own in enumerate(samples) if len(own)]
         if self.mixing == "mixed":
             return [usable]
+        # A dictionary keeps the order of the recipe, which a set would not.
         names = dict.fromkeys(regions[place] for place in usable)
         return [[place for place in usable if regions[place] == name] for name in names]
 
@@ -74,6 +75,7 @@ class Drawing:
         total = steps * self.batch_size
         counts = shared(total, np.array([self._weight(own) for own in samples]))
         drawn = [
+            # A pure function of the epoch: none needs to know what those before it drew.
             _continued(own, epoch * count, count, _ROUND, self.seed, place)
             for own, place, count in zip(samples, places, counts.tolist(), strict=True)
         ]
@@ -91,7 +93,9 @@ def shared(total: int, weights: NDArray[np.float64]) -> Numbers:
     """A number in whole parts by their weights, none of them 0 where it can be helped."""
     # A small region that an epoch left out would be left out of every one.
     least = int(total >= len(weights))
+    # Largest remainders: rounding each part by itself would miss the total.
     wanted = (total - least * len(weights)) * weights / weights.sum()
+    # 1e-9 undoes rounding just below a whole number, as in 0.29 * 100.
     parts: Numbers = np.floor(wanted + 1e-9).astype(np.int64) + least
     rest = total - int(parts.sum())
     parts[np.argsort(parts - least - wanted, kind="stable")[:rest]] += 1

@@ -113,6 +113,7 @@ def describe(layout: VolumeLayout, case: Case, file_digest: str) -> Facts:
     """Read a volume and its label; what is wrong with them stands in the facts."""
     known: dict[str, Any] = {"source": case.image, "file_digest": file_digest}
     try:
+        # In steps: of a scan whose label is damaged its own facts are still told.
         scan = layout.read(case)
         known |= _of_scan(scan)
         marks = layout.read_label(case)
@@ -133,6 +134,7 @@ def read_marked(layout: VolumeLayout, case: Case) -> tuple[Scan, NDArray[np.uint
 
 
 def _of_scan(scan: Scan) -> dict[str, Any]:
+    # No copy of a volume where all is well, as nearly always.
     known = np.isfinite(scan.pixels)
     values = scan.pixels if known.all() else scan.pixels[known]
     if not values.size:
@@ -186,6 +188,7 @@ def _unknown(label: Scan, case: Case, layout: VolumeLayout) -> tuple[int, ...]:
 
 def _digest(array: NDArray[Any]) -> str:
     """16 hexadecimal digits that two arrays share only if shape and values are the same."""
+    # The shape too: a volume and its transpose may hold the same bytes.
     return sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[
         :16
     ]

@@ -162,6 +162,7 @@ def _perhaps_another_modality(data: _Data) -> Iterator[Finding]:
     like_ct = [
         data.facts[r].source
         for r in rows
+        # From padding (-3024 of some scanners) or air up to bone; magnets hardly measure below 0.
         if data.modality(r) == "mr" and -3100 < lows[r] <= -900 and data.facts[r].high > 100
     ]
     message = "scans that look like CT but are not called so (say it as `modality`)"

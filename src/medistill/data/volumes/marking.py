@@ -63,6 +63,7 @@ def label_map(marks: Sequence[Scan], case: Case, layout: VolumeLayout) -> NDArra
     values = {places[name]: own for name, own in layout.values_in(case).items()}
     numbers = whole_numbers(marks[0])
     told = [value for own in values.values() for value in own]
+    # A value of two classes, as nnU-Net's regions have: no single map can hold both.
     if len(set(told)) < len(told):
         return _joined({p: np.isin(numbers, own) for p, own in values.items()}, len(places))
     table = np.zeros(max(told) + 2, np.uint8)
@@ -76,6 +77,7 @@ def prepared_label(marked: NDArray[np.uint8], scan: Scan, trace: Trace) -> NDArr
     """The label map on the grid of the prepared scan."""
     if marked.ndim == 4:
         return np.stack([prepared_label(each, scan, trace) for each in marked])
+    # As floats, since a scan is resampled as floats; of nearest neighbours none is rounded.
     return prepare_label(replace(scan, pixels=marked.astype(np.float32)), trace)
 
 
@@ -86,6 +88,7 @@ def some_places(label: NDArray[np.uint8], most: int = 512) -> NDArray[np.int32]:
     for place in classes:
         where = np.flatnonzero(label[place] if label.ndim == 4 else label == place + 1)
         if len(where) > most:
+            # Evenly along memory, and so over all slices; the first ones would lie in one corner.
             where = where[np.linspace(0, len(where) - 1, most).astype(np.int64)]
         voxels = np.stack(np.unravel_index(where, label.shape[-3:]), axis=1)
         found.append(np.insert(voxels, 0, place, axis=1).astype(np.int32))

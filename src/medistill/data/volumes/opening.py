@@ -140,6 +140,7 @@ def _digests(cases: Sequence[Case], facts: Sequence[Facts]) -> list[str]:
     seen: set[str] = set()
     digests = []
     for case, one in zip(cases, facts, strict=True):
+        # Without any label the root still serves to imitate a teacher.
         usable = one.labelled if labelled else True
         digests.append(one.digest if usable and case.image not in seen else "")
         seen.add(case.image)
@@ -150,6 +151,7 @@ def _suitable(
     cases: Sequence[Case], facts: Sequence[Facts], parts: Splits, spacing_mm: Triple | None
 ) -> Preparation:
     """For the training cases: by default their median spacing, as exact as a header can hold."""
+    # Validation and test decide nothing, unless there is nothing to train on.
     rows = parts["train"] or [row for own in parts.values() for row in own]
     frame = common_frame([facts[row] for row in rows])
     medians = np.median([facts[row].spacing_mm(frame) for row in rows], axis=0).tolist()

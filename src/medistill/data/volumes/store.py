@@ -125,6 +125,7 @@ def prepare_all(
         on_progress: Called with volumes done and volumes in all.
     """
     keys = {row: _prepared_key(layout, *what) for row, what in rows.items()}
+    # The trace is written last: where it lies, the volume is whole.
     missing = [row for row, key in keys.items() if not (folder / f"{key}.{_TRACE}").exists()]
     _check_room(folder, [rows[row][1:] for row in missing])
 
@@ -186,6 +187,7 @@ def _joined(digests: Iterable[str]) -> str:
 
 def _key(layout: VolumeLayout, case: Case, digest: str) -> str:
     series = case.image.partition("#")[2]
+    # By content and meaning, not by path: moved data are found again, and renamed classes are not.
     told = (_VERSION, digest, series, layout.classes(), layout.values_in(case), case.classes)
     return sha256(json.dumps(told).encode()).hexdigest()[:32]
 

@@ -25,6 +25,7 @@ def common_frame(facts: Sequence[Facts]) -> Frame | None:
     """
     if len(_slice_axes(facts, None)) < 2:
         return None
+    # The worst agreement decides, not the mean: no scan may be turned far.
     frames = [_frame_of(one) for one in facts[:_ASKED]]
     chosen = max(frames, key=lambda frame: min(_agreement(one, frame) for one in facts))
     return chosen if len(_slice_axes(facts, chosen)) == 1 else None
@@ -39,6 +40,7 @@ def _slice_axes(facts: Sequence[Facts], frame: Frame | None) -> set[int]:
 
 def _directions(facts: Facts) -> NDArray[np.float64]:
     """Of the axes of a file, at right angles."""
+    # The nearest right angles to rounded or sheared axes (orthogonal Procrustes problem).
     left, _, right = np.linalg.svd(
         facts.affine[:3, :3] / np.linalg.norm(facts.affine[:3, :3], axis=0)
     )
@@ -51,6 +53,7 @@ def _frame_of(facts: Facts) -> Frame:
     directions = _directions(facts)
     across = int(np.linalg.norm(facts.affine[:3, :3], axis=0).argmax())
     first, second = (axis for axis in range(3) if axis != across)
+    # Of the two in the plane the one nearer to right and left comes first, whoever wrote the file.
     if abs(directions[0, first]) < abs(directions[0, second]):
         first, second = second, first
     frame = directions[:, [first, second, across]]

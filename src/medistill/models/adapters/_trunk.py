@@ -89,6 +89,7 @@ class PlainTrunk(Trunk):
         self, block: Any, tokens: Tensor, queries: Float[Tensor, "batch queries width"]
     ) -> Float[Tensor, "batch queries width"]:
         """The block's own weights on the queries, its keys and values from the tokens alone."""
+        # Keys and values of the queries are thrown away: nobody attends to them.
         query, _, _ = heads(block.attn, block.norm1(queries))
         key, value = keys_and_values(block.attn, block.norm1(tokens))
         return completed(block, queries, attended(block.attn, query, key, value))

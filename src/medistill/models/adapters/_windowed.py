@@ -48,6 +48,7 @@ class WindowedTrunk(Trunk):
         windows, padded = _windows(block, tokens)
         (_, *edges, _), count = windows.shape, prompts.shape[1]
         copies = _copies(block.norm1(prompts), len(windows))
+        # Prompts stand first, as in VPT for Swin, so that windows follow at a fixed place.
         query, key, value = heads(block.attn, torch.cat((copies, windows.flatten(1, 2)), dim=1))
         bias = _bias(block.attn, query[:, :, count:], *edges)
         if bias is not None:

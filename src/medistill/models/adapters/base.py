@@ -90,6 +90,7 @@ def plain(encoder: Encoder, backbone: Backbone) -> Encoder:
 
 def apart(module: _Module) -> _Module:
     """A copy around the very same tensors, whose children can be exchanged."""
+    # deepcopy takes what is in its memo for copied: structure is new, and numbers are shared.
     tensors = chain(module.parameters(), module.buffers())
     return deepcopy(module, memo={id(tensor): tensor for tensor in tensors})
 
@@ -106,6 +107,7 @@ def hold_still(module: nn.Module) -> None:
     Dropout and stochastic depth of a frozen network would disturb what it knows.
     """
     parameters = list(module.parameters())
+    # A dropout has no parameters of its own: whatever holds it decides.
     if parameters and all(parameter.requires_grad for parameter in parameters):
         return
     module.training = False

@@ -80,6 +80,7 @@ class _Beside(nn.Module):
 def _bottleneck(mlp: nn.Module, width: int, inner: int, dropout: float) -> nn.Sequential:
     device = next(mlp.parameters()).device
     down, up = nn.Linear(width, inner, device=device), nn.Linear(inner, width, device=device)
+    # As in the released code; sqrt(5) gives the bounds that a Linear of torch begins with.
     nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
     for parameter in (down.bias, up.weight, up.bias):
         nn.init.zeros_(parameter)

@@ -41,6 +41,7 @@ class DeepPrompts(TokenEncoder):
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Output:
         """Features and maps, without logits."""
         images = self.prepared(images)
+        # A block without prompts runs as its author wrote it; what is frozen below needs no graph.
         prompts = [None] * self.first_block + [own(len(images)) for own in self.prompts]
         states = self.walk(self.trunk.enter(images), prompts)
         output = self.read(self.kept(states), images)

@@ -57,6 +57,7 @@ class _Updated(nn.Module):
         self.linear = linear
         self.scale = scale
         width, like = linear.out_features // 3, linear.weight
+        # Keys get no update: LoRA, section 7.1, finds queries and values together the best choice.
         self.down = nn.Parameter(like.new_empty(2, rank, linear.in_features))  # A of both
         self.up = nn.Parameter(like.new_zeros(2, width, rank))  # B of both
         for each in self.down:
@@ -65,6 +66,7 @@ class _Updated(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         packed: Tensor = self.linear(tokens)
         queries, values = (
+            # Through r numbers for each token, never through the whole update.
             F.linear(F.linear(tokens, down), self.scale * up)
             for down, up in zip(self.down, self.up, strict=True)
         )

@@ -94,6 +94,7 @@ class PromptPool(DeepPrompts):
 
     def _choice(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """For each image the mean of its nearest groups, and how near their keys are."""
+        # Cosines, so that a long key is not nearer to every image.
         cosines = F.normalize(query, dim=1) @ F.normalize(self.keys, dim=1).T
         nearest, which = cosines.topk(self.chosen, dim=1)
         return self.groups[which].mean(1), nearest.mean(1)

@@ -45,6 +45,7 @@ class QueryTokens(TokenEncoder):
         self.queries = nn.ModuleList(
             Tokens(count, self.trunk, dropout=dropout) for _ in range(depth - first_block)
         )
+        # Each query of each block becomes a part of the features that the head reads.
         self.width += len(self.queries) * count * self.trunk.width
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Output:

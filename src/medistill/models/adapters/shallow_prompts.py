@@ -34,5 +34,6 @@ class ShallowPrompts(TokenEncoder):
     def _together(self, tokens: Tensor) -> Iterator[Tensor]:
         prompts = self.prompts(len(tokens))
         for block in self.trunk.blocks:
+            # Together through all blocks: only deep prompts are replaced in each.
             tokens, prompts = self.trunk.prompted(block, tokens, prompts)
             yield tokens

@@ -143,6 +143,7 @@ def _each_its_own(work: Work, images: Tensor, weights: Tensor) -> Tensor:
     layer, dtype = work.layer, images.dtype
     batch, _, *space = images.shape
     bias = None if work.bias is None else work.bias.to(dtype).repeat(batch)
+    # Each image a group of its own: the library has no batched weights.
     joined = layer.convolve(
         images.reshape(1, -1, *space), weights.flatten(0, 1).to(dtype), bias, groups=batch
     )
@@ -154,6 +155,7 @@ def _met(work: Work) -> Tensor:
     layer = work.layer
     sides = [side for padding in reversed(layer.padding) for side in (padding, padding)]
     images = F.pad(work.images, sides) if any(sides) else work.images
+    # A stride leaves pixels out, which need not be multiplied either.
     steps = [slice(None, None, stride) for stride in layer.stride]
     return images[(slice(None), slice(None), *steps)]
 

@@ -63,6 +63,7 @@ class ExpertConvolution(nn.Module):
         kind = images.device.type
         if torch.is_autocast_enabled(kind):
             images = images.to(torch.get_autocast_dtype(kind))
+        # Cast by hand: autocast knows nothing of the functions that compute here.
         work = self._work(padded(self.conv, images), route)
         with torch.autocast(kind, enabled=False):
             if route.shares is not None:

@@ -73,6 +73,7 @@ class Decomposed(nn.Module):
             return self.shared(*inputs)
         with self.routing.sorted(route):
             found = self.shared(*_taken(inputs, route.order))
+        # The inverse of a permutation is its argsort.
         return _taken(found, route.order.argsort())
 
     def get_extra_state(self) -> dict[str, list[int]]:
@@ -81,6 +82,7 @@ class Decomposed(nn.Module):
 
     def set_extra_state(self, state: Mapping[str, list[int]]) -> None:
         """Experts of those ranks, before their numbers are read."""
+        # Of the same ranks the parameters stay, for an optimiser may hold them already.
         if state["ranks"] != self.ranks:
             self.renew(state["ranks"])
 
@@ -133,6 +135,7 @@ def expert(decomposed: Decomposed, place: int | None) -> nn.Module:
         place: Whose expert; None for the shared network alone.
     """
     chosen = None if place is None else cast(Expert, decomposed.experts[place])
+    # deepcopy puts each folded layer wherever the network has the routed one, shared ones too.
     layers = [m for m in decomposed.shared.modules() if isinstance(m, ExpertConvolution)]
     return copy.deepcopy(decomposed.shared, {id(layer): layer.folded(chosen) for layer in layers})
 

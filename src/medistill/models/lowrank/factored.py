@@ -44,6 +44,7 @@ class FactoredRows(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Gradients:
         """The shared weight's gradient is one product too."""
         rows, weight, *factors = ctx.saved_tensors
+        # The runs below are views of rows, which an expanded gradient, of a sum say, does not have.
         gradient = gradient.contiguous()
         onto_rows, onto_weight = gradient @ weight, gradient.T @ rows
         onto_factors: list[Tensor] = []

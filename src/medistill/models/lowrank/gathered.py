@@ -46,6 +46,7 @@ class GatheredImages(torch.autograd.Function):
         for team, a, b in zip(ctx.teams, factors[::2], factors[1::2], strict=True):
             onto_own = torch.cat(
                 [
+                    # In the parameters' precision: halves lose small gradients of many samples.
                     run.view(len(run), -1, *weight.shape).sum(1, dtype=weight.dtype)
                     for run in team.rows(onto_each.flatten(1), 1)
                 ]

@@ -150,6 +150,7 @@ class Routing:
 
     @contextmanager
     def _set(self, route: Route | None) -> Iterator[None]:
+        # A stack, for `sorted` sets another route within that of `to`.
         self._routes.append(route)
         try:
             yield
@@ -186,6 +187,7 @@ class Routing:
 
     def _order(self, tasks: list[int]) -> list[int]:
         counts = Counter(tasks)
+        # First by rank, for one stack of factors; then by count, for one batched product.
         places = {task: (self._rank(task), counts[task], task) for task in counts}
         return sorted(range(len(tasks)), key=lambda sample: (places[tasks[sample]], sample))
 

@@ -63,6 +63,8 @@ def spread(a: Tensor, layer: Geometry) -> Tensor:
 
 def gathered(spread: Tensor, layer: Geometry) -> Tensor:
     """The transpose of `spread`: a gradient of what it gave, as one of the first factors."""
+    # Overlapping groups looked at a channel twice, with zeros in place of taps that are not theirs:
+    # their gradients add up.
     total: Tensor | None = None
     for group, block in zip(spread.unbind(1), blocks(layer), strict=True):
         taps = group.reshape(*group.shape[:2], -1, layer.rest)

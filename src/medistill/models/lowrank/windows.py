@@ -72,6 +72,7 @@ def windows(pixels: Tensor, layer: Geometry) -> Tensor:
     batch, *steps, channel = pixels.stride()
     moves = [step * stride for step, stride in zip(steps, layer.stride, strict=True)]
     taps = [step * gap for step, gap in zip(steps, layer.dilation, strict=True)]
+    # A view in which windows overlap; the reshape below is the one copy.
     seen = pixels.as_strided(
         (len(pixels), *plane, *layer.kernel, pixels.shape[-1]),
         (batch, *moves, *taps, channel),
@@ -99,6 +100,7 @@ class Canvas:
         target = self._sum[..., channels]
         plane = self.layer.plane(self.space)
         rows = rows.view(len(target), *plane, -1, target.shape[-1])
+        # Tap by tap: pixels of one tap never overlap, so that each sum is one strided addition.
         for tap, place in enumerate(self._places(plane)):
             target[(slice(None), *place)] += rows[..., tap, :]
 

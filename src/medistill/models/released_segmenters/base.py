@@ -53,6 +53,7 @@ class ReleasedSegmenter:
     def untwinned(cls, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors, each once and by its first name, whichever of the two it has."""
         named = {key: _respelt(key, cls.twins) for key in state}
+        # First names win over second ones: a file that was edited may hold both, unlike.
         second = {named[key]: tensor for key, tensor in state.items()}
         return {**second, **{key: state[key] for key, name in named.items() if key == name}}
 

@@ -67,6 +67,7 @@ class QueryDecoder(nn.Module):
         positions: Float[Tensor, "voxels hidden"],
     ) -> Float[Tensor, "batch queries hidden"]:
         """Queries that have seen the image, each on its own: their order does not matter."""
+        # In the keys alone, as in DETR (Carion et al., ECCV 2020): values say what, and not where.
         keys = embedding + positions
         for layer in self.layers:
             queries = layer(queries, keys, embedding)
@@ -103,6 +104,8 @@ def positions(grid: Sequence[int], hidden: int, like: Tensor) -> Float[Tensor, "
 
     Vaswani et al., Attention Is All You Need, NeurIPS 2017, section 3.5, in three dimensions.
     """
+    # A third of the channels rounded up to whole waves, and cut to `hidden` at the end, as in the
+    # published code: the last axis has fewer where 6 does not divide it, and none of 8 channels.
     width = 2 * -(-hidden // 6)
     steps = torch.arange(0, width, 2, dtype=torch.float32, device=like.device) / width
     waves = []

@@ -60,6 +60,7 @@ def read_vectors(path: Path, vocabulary: Sequence[str]) -> Float[Tensor, "classe
     vectors = [known[name.casefold()].flatten() for name in vocabulary]
     if len({len(vector) for vector in vectors}) > 1:
         raise UserError(f"queries: the vectors in {path} are not of one length.")
+    # Text encoders hand out halves too, which the network would not multiply with its weights.
     return torch.stack(vectors).float()
 
 

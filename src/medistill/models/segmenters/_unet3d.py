@@ -50,6 +50,7 @@ class Layer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: Three, stride: Three) -> None:
         super().__init__()
+        # Odd sides keep the grid, so that a map lies on the voxels that it came from.
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.conv = nn.Conv3d(inputs, outputs, kernel, stride, padding)
         self.norm = nn.InstanceNorm3d(outputs, eps=1e-5, affine=True)
@@ -76,6 +77,8 @@ class UNet3d(nn.Module):
             self.encoder.append(_stage(channels, width, plan.convs, kernel, stride))
             channels = width
         self.ups, self.decoder = nn.ModuleList(), nn.ModuleList()
+        # As wide as the kernel is long: without overlap, no voxel is reached twice (Odena et al.,
+        # Deconvolution and Checkerboard Artifacts, 2016).
         for place in reversed(range(len(plan.widths) - 1)):
             width, stride = plan.widths[place], plan.strides[place + 1]
             self.ups.append(nn.ConvTranspose3d(plan.widths[place + 1], width, stride, stride))

@@ -82,6 +82,7 @@ class Segmenter(nn.Module, ABC):
         """
         if len(patch) != 3 or any(side < 1 for side in patch):
             raise UserError(f"patch = {list(patch)}: give three sides in voxels, each above 0.")
+        # Rounded up: a smaller patch would show less than was asked for.
         fitting = [-(-side // step) * step for side, step in zip(patch, self.stride, strict=True)]
         if fitting != list(patch):
             raise UserError(
@@ -143,6 +144,7 @@ class Answering(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 1 *space"]) -> Output:
         """Logits of the classes, pooled features, and the encoder's maps."""
+        # No copy: all images of a batch are asked for the same.
         queries = self.places.expand(images.shape[0], -1)
         output: Output = self.segmenter(images, queries)
         return output

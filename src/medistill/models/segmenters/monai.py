@@ -136,6 +136,7 @@ class Monai(Segmenter):
         """See `Segmenter.forward`."""
         found, logits = self.walk(self.network, images)
         maps = last_of_each_size(found)
+        # A view without memory: `gather` wants an index for every voxel.
         index = queries.view(*queries.shape, 1, 1, 1).expand(-1, -1, *images.shape[2:])
         return Output(logits.gather(1, index), maps[-1].flatten(2).mean(dim=2), maps)
 
@@ -149,6 +150,7 @@ def _network(spec: BackboneSpec, architecture: str, classes: int) -> nn.Module:
 
     made = getattr(nets, architecture)
     options = {**_DEFAULTS[architecture], **spec.options}
+    # Each stage goes up by as much as the encoder went down there; MONAI asks for both.
     if architecture == "DynUNet" and "upsample_kernel_size" not in options:
         options["upsample_kernel_size"] = options["strides"][1:]
     known = set(inspect.signature(made).parameters) - _RESERVED

@@ -101,6 +101,7 @@ class Sat(Segmenter):
         self.options = told = _validated(self.spec.name, {**_PRESETS[architecture], **options})
         self.plan = plan = _plan(self.spec.name, told)
         self.width = plan.widths[-1]
+        # The coarsest map is averaged once more before queries look at it, and must divide too.
         self.stride = tuple(step * told.pool for step in plan.stride)  # type: ignore[assignment]
         self.unet = UNet3d(plan)
         self.queries = Queries(

@@ -47,8 +47,10 @@ def save_costs(
     whole = None
     if teacher is not None:
         whole = _cost(Answering(teacher, network.classes), opened, patch)
+    measured = {name: value for name, value in own.items() if name != "threads"}
     write_json(
-        run.cost, {"student": own, "teacher": whole, "ratios": ratios(own, whole) if whole else {}}
+        run.cost,
+        {"student": own, "teacher": whole, "ratios": ratios(measured, whole) if whole else {}},
     )
 
 

@@ -95,6 +95,7 @@ class VolumeLayout(ABC):
         if not cases:
             raise UserError(f"{self.root}: lists no scan")
         named = [path for case in cases for path in (case.image.partition("#")[0], *case.labels)]
+        # Before anything is read: a path that is wrong after an hour costs that hour.
         missing = [path for path in dict.fromkeys(named) if not (self.root / path).exists()]
         if missing:
             some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -234,6 +235,7 @@ def values_of(labels: Any, where: Path) -> Values:
         number = str(key).strip().isdigit()
         name, values = (told, key) if number else (key, told)
         try:
+            # Both directions are in use: MSD has {"1": "liver"}, nnU-Net 2 {"liver": 1}.
             numbers = tuple(int(v) for v in (values if isinstance(values, list) else [values]))
         except (TypeError, ValueError) as error:
             told = f"label {key!r} is {told!r}"

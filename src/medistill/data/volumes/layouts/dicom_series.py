@@ -56,6 +56,7 @@ class DicomSeries(VolumeLayout):
         except ValueError as error:
             raise UserError(f"{folder}: {error}") from error
         source = folder.relative_to(self.root).as_posix()
+        # In the folder first: a file beside it may be the scan itself, converted.
         beside = [folder / "label.nii.gz", folder.with_name(f"{folder.name}.nii.gz")]
         labels = [path.relative_to(self.root).as_posix() for path in beside if path.is_file()]
         return [

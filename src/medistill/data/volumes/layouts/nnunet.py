@@ -54,6 +54,7 @@ class Nnunet(VolumeLayout):
         return [*self._found("Tr", None, modality), *self._found("Ts", "test", modality)]
 
     def _found(self, part: str, split: str | None, modality: Any) -> list[Case]:
+        # Its readers for other formats exist; their spacings stand elsewhere than in the file.
         ending = str(self._told.get("file_ending", ".nii.gz"))
         if ending not in _ENDINGS:
             raise UserError(f"{self._file}: file_ending {ending!r}; only NIfTI is read")

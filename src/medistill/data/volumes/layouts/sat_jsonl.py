@@ -68,6 +68,7 @@ class SatJsonl(VolumeLayout):
         return [self._case(f"{self.file}, line {number}", row) for number, row in self._rows()]
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        # utf-8-sig: an editor of Windows begins a file with a mark that JSON does not know.
         for number, line in enumerate(self.file.read_text(encoding="utf-8-sig").splitlines(), 1):
             if line.strip():
                 try:
