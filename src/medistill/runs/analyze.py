@@ -164,5 +164,7 @@ def _against(runs: Sequence[RunFolder]) -> list[Path]:
     """The other runs, and those that the page was compared with before."""
     known = read_json(runs[0].differences) if runs[0].differences.exists() else {}
     paths: Iterable[Path] = (*(run.path for run in runs[1:]), *map(Path, known))
-    found = {path.resolve(): path for path in reversed([*paths])}
-    return [path for path in reversed(found.values()) if RunFolder(path).finished]
+    found: dict[Path, Path] = {}
+    for path in paths:
+        found.setdefault(path.resolve(), path)
+    return [path for path in found.values() if RunFolder(path).finished]

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from shlex import quote
 
-import yaml
-
 from medistill.data.volumes.layouts.base import open_volumes_root
+from medistill.documents import parse_yaml
 from medistill.errors import UserError
 from medistill.results import write_text
 
@@ -97,7 +96,7 @@ def init(data: Path, out: Path) -> None:
 def _plain(text: str) -> str:
     """A text as YAML reads it back: in quotes where it would be a number, a comment or a key."""
     try:
-        same = yaml.safe_load(f"root: {text}  # read") == {"root": text}
-    except yaml.YAMLError:
+        same = parse_yaml(f"root: {text}  # read", "") == {"root": text}
+    except UserError:
         same = False
     return text if same else json.dumps(text, ensure_ascii=False)

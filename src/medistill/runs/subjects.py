@@ -202,18 +202,14 @@ def _teacher(
 ) -> Subject:
     """A teacher with its own head, where that knows the classes; else with its probe."""
     if is_features(source):
-        several = len(recipe.data.roots) > 1
-        prefix = f"{task}/" if several else ""
+        prefix = f"{task}/" if len(recipe.data.roots) > 1 else ""
         sources = [f"{prefix}{sample.source}" for sample in opened.samples]
         return Subject(
             TEACHER, None, False, features=Precomputed.open(features_file(source), sources)
         )
     classes = opened.dataset.task.classes
-    folder = run_folder(source.name)
-    if folder is not None and task in (tasks := RunFolder(folder).tasks()) and len(tasks) > 1:
-        network, config = load_deployed(RunFolder(folder).deployed(task).path)
-        if tuple(config["classes"]) == classes:
-            return Subject(TEACHER, network, True, float(config.get("temperature") or 1))
+    if judge := _judge(source, task, classes):
+        return judge
     foundation = build_foundation(source, size=recipe.data.size)
     own = foundation.head if foundation.classes == classes else None
     if own is None and not run.probe.exists():
@@ -221,3 +217,15 @@ def _teacher(
     headed = Student(foundation.encoder, len(classes))
     headed.head = own or Probe.load(run.probe).as_linear()
     return Subject(TEACHER if own else PROBE, headed, True)
+
+
+def _judge(source: TeacherSource, task: str, classes: tuple[str, ...]) -> Subject | None:
+    """The network by which a run of several tasks judges this one itself, where it does."""
+    folder = run_folder(source.name)
+    tasks = RunFolder(folder).tasks() if folder else []
+    if folder is None or task not in tasks or len(tasks) < 2:
+        return None
+    network, config = load_deployed(RunFolder(folder).deployed(task).path)
+    if tuple(config["classes"]) != classes:
+        return None
+    return Subject(TEACHER, network, True, float(config.get("temperature") or 1))

@@ -166,7 +166,7 @@ def test_progress_goes_through_reading_and_preparing(tmp_path: Path) -> None:
 def test_the_region_is_the_name_unless_something_says_it(tmp_path: Path) -> None:
     root = write_msd(tmp_path)
     assert opened(root).dataset.task.region == "ends"
-    assert opened(root, region="brain").dataset.task.region == "brain"
+    assert opened(root).within("brain").dataset.task.region == "brain"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not beside this checkout")

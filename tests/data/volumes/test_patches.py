@@ -1,5 +1,6 @@
 """Patches are cut where something is, shown alike again, and asked about what is known."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 
 from medistill.data.volumes.changing import PatchAugmentation
 from medistill.data.volumes.dataset import VolumeDataset
+from medistill.data.volumes.drawing import Drawing
 from medistill.data.volumes.marking import some_places
-from medistill.data.volumes.patches import PatchLoader, check_patch, cut
+from medistill.data.volumes.patches import Patches, PatchLoader, check_patch, cut
 from medistill.errors import UserError
 from medistill.scans import Preparation
 from medistill.types import Batch, Task
@@ -68,8 +70,18 @@ def dataset(
 
 
 def loader(*datasets: VolumeDataset, split: str = "train", **settings: Any) -> PatchLoader:
-    chosen = {"batch_size": 4, "patch": PATCH, "seed": 0, "steps": 6, **settings}
-    return PatchLoader(datasets or (dataset(),), split, **chosen)
+    drawing = {"batch_size": 4, "steps": 6, **_of(Drawing, settings)}
+    patches = {"shape": PATCH, **_of(Patches, settings)}
+    rest = {name: value for name, value in settings.items() if name in ("rank", "world")}
+    return PatchLoader(
+        datasets or (dataset(),), split,
+        drawing=Drawing(**drawing), patches=Patches(**patches), **rest,
+    )  # fmt: skip
+
+
+def _of(kind: type, settings: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in settings.items() if name in names}
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -230,7 +242,7 @@ def test_zoom_moves_image_and_mask_together() -> None:
     one = VolumeDataset(**{**vars(one), "splits": {"train": np.arange(1)}})
     zoom = PatchAugmentation(chance=1.0, zoom=0.4, scale=0.0, gamma=0.0, noise=0.0)
     sizes = set()
-    for batch in loader(one, patch=shape, augment=zoom).epoch(0):
+    for batch in loader(one, shape=shape, augment=zoom).epoch(0):
         assert batch.masks is not None
         seen, mask = batch.images[:, 0] > 0.5, batch.masks[:, 0] > 0
         # Half-way between tissue and none the two may round to different sides.

@@ -52,6 +52,13 @@ class OpenedVolumes:
         """Digest of each row's voxels: how a run names a volume."""
         return [facts.digest for facts in self.facts]
 
+    def within(self, region: str | None) -> "OpenedVolumes":
+        """The same with a region of the body, where the recipe knows better than the cases."""
+        if region is None:
+            return self
+        task = replace(self.dataset.task, region=region)
+        return replace(self, dataset=replace(self.dataset, task=task))
+
     def seen(self, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Digest of every volume of some splits, which is its thumbnail too."""
         for part in parts:
@@ -71,12 +78,10 @@ def open_volumes(
     layout: VolumeLayout,
     cases: Sequence[Case],
     *,
-    preparation: Preparation | None,
+    preparation: Preparation | Triple | None,
     rules: SplitRules,
     folder: Path,
-    spacing_mm: Triple | None = None,
     saved_splits: Path | None = None,
-    region: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> OpenedVolumes:
     """Read a root once, split it, look for traps, and prepare what stands in a split.
@@ -89,13 +94,11 @@ def open_volumes(
         layout: What reads the scans.
         cases: What to read.
         preparation: What is done to every scan; its modality counts where a case says none. None
-            for what suits the training cases.
+            for what suits the training cases; so do three distances in mm, of the voxels once
+            turned, whose median along each axis is taken otherwise.
         rules: How to split what has no official split.
         folder: Where prepared volumes are kept.
-        spacing_mm: Without a `preparation`, of the voxels once turned; the median of the training
-            cases by default, along each axis.
         saved_splits: Splits of an earlier run, used again instead of new ones.
-        region: Of the body; what the cases say where they agree, else the name.
         on_progress: Called with volumes done and volumes in all.
     """
     place = folder / "volumes"
@@ -110,7 +113,8 @@ def open_volumes(
         parts = split(samples, digests, rules)
     else:
         parts = load_splits(saved_splits, digests, task=name)
-    preparation = preparation or _suitable(cases, facts, parts, spacing_mm)
+    if not isinstance(preparation, Preparation):
+        preparation = _suitable(cases, facts, parts, preparation)
     ways = {
         row: (cases[row], facts[row], _for(cases[row], facts[row], preparation))
         for rows in parts.values()
@@ -118,7 +122,7 @@ def open_volumes(
     }
     volumes, traces = prepare_all(layout, ways, len(cases), place, _half(on_progress, 1))
     dataset = VolumeDataset(
-        task=_task(name, layout, cases, facts, region),
+        task=_task(name, layout, cases, facts),
         volumes=volumes,
         splits={part: np.array(rows, dtype=np.int64) for part, rows in parts.items()},
         patients=tuple(case.patient for case in cases),
@@ -169,15 +173,9 @@ def _modality(case: Case, facts: Facts) -> Modality | None:
     return case.modality or modality_of(facts.modality)
 
 
-def _task(
-    name: str,
-    layout: VolumeLayout,
-    cases: Sequence[Case],
-    facts: Sequence[Facts],
-    region: str | None,
-) -> Task:
+def _task(name: str, layout: VolumeLayout, cases: Sequence[Case], facts: Sequence[Facts]) -> Task:
     regions = {case.region for case in cases}
-    told = region or (regions.pop() if len(regions) == 1 else "")
+    told = (regions.pop() or "") if len(regions) == 1 else ""
     if not any(one.labelled for one in facts):
         return Task(name, "unlabelled", (), len(cases), told)
     return Task(name, "segmentation", layout.classes(), len(cases), told)

@@ -1,6 +1,7 @@
 """Patches of prepared volumes in batches, in an order that seed and epoch alone decide."""
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,10 +10,10 @@ from numpy.typing import NDArray
 
 from medistill.data.ahead import ahead, cores
 from medistill.data.counters import uniforms
-from medistill.data.order import Numbers, TaskSampling
+from medistill.data.order import Numbers
 from medistill.data.volumes.changing import PatchAugmentation
 from medistill.data.volumes.dataset import VolumeDataset
-from medistill.data.volumes.drawing import Drawing, Mixing
+from medistill.data.volumes.drawing import Drawing
 from medistill.errors import UserError
 from medistill.grids import Shape, resample
 from medistill.types import Batch, vocabulary
@@ -21,6 +22,35 @@ _Batches: TypeAlias = Generator[Batch, None, None]
 
 _PLACE, _ASKED = 41, 42  # first keys of their own: see `order.py`
 _MOST_THREADS = 16  # beyond, the batches that wait would fill the memory of a large machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """What is cut out of a volume, and what is asked of it.
+
+    Args:
+        shape: Sides in voxels.
+        stride: Of the network: sides must be multiples of it.
+        foreground: Share of the patches that surely hold a voxel of some class.
+        augment: How far patches may stand from their volumes; False for as they are.
+        max_queries: Most classes that are asked of a patch; those in it come first.
+        views: How many patches a volume has; None for no end of them.
+    """
+
+    shape: Shape
+    stride: Shape = (1, 1, 1)
+    foreground: float = 0.67
+    augment: bool | PatchAugmentation = True
+    max_queries: int = 16
+    views: int | None = None
+
+    def __post_init__(self) -> None:
+        check_patch(self.shape, self.stride)
+
+    @property
+    def augmentation(self) -> PatchAugmentation | None:
+        """How patches are changed; None where they are not."""
+        return PatchAugmentation() if self.augment is True else self.augment or None
 
 
 class PatchLoader:
@@ -33,17 +63,8 @@ class PatchLoader:
     Args:
         datasets: Their tasks in the order of the recipe.
         split: Which part: train, validation or test.
-        batch_size: Patches in a batch of all processes together.
-        patch: Sides in voxels.
-        seed: Of everything random.
-        steps: Batches in an epoch.
-        mixing: Whether a batch mixes the regions of the body or shows a single one.
-        task_sampling: How often each data set comes, by its size.
-        foreground: Share of the patches that surely hold a voxel of some class.
-        augment: How far patches may stand from their volumes; False for as they are.
-        max_queries: Most classes that are asked of a patch; those in it come first.
-        views: How many patches a volume has; None for no end of them.
-        stride: Of the network: sides must be multiples of it.
+        drawing: Which volume comes when; its batches are those of all processes together.
+        patches: What is cut out of them.
         rank: Which of the processes this is.
         world: How many processes there are.
 
@@ -56,36 +77,23 @@ class PatchLoader:
         datasets: Sequence[VolumeDataset],
         split: str,
         *,
-        batch_size: int,
-        patch: Shape,
-        seed: int,
-        steps: int,
-        mixing: Mixing = "mixed",
-        task_sampling: TaskSampling = "square_root",
-        foreground: float = 0.67,
-        augment: bool | PatchAugmentation = True,
-        max_queries: int = 16,
-        views: int | None = None,
-        stride: Shape = (1, 1, 1),
+        drawing: Drawing,
+        patches: Patches,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        check_patch(patch, stride)
         lengths = [len(dataset) for dataset in datasets]
         self._starts = np.cumsum([0, *lengths[:-1]])
         self._tasks = np.repeat(np.arange(len(datasets)), lengths)
-        self._datasets, self._patch, self._seed, self._views = datasets, patch, seed, views
-        self._foreground, self._rank, self._world = foreground, rank, world
-        self._augmentation = PatchAugmentation() if augment is True else augment or None
-        self._queries = _Queries(datasets, max_queries)
-        self._drawing = Drawing(
-            steps=steps, batch_size=batch_size, seed=seed, mixing=mixing, sampling=task_sampling
-        )
+        self._datasets, self._drawing, self._patches = datasets, drawing, patches
+        self._rank, self._world = rank, world
+        self._augmentation = patches.augmentation
+        self._queries = _Queries(datasets, patches.max_queries)
         nothing = np.empty(0, np.int64)
         parts = [dataset.splits.get(split, nothing) for dataset in datasets]
         self._samples = [at + own for at, own in zip(self._starts, parts, strict=True)]
         self.samples = np.concatenate(self._samples)
-        _check_batches(batch_size, world, split, len(self.samples))
+        _check_batches(drawing.batch_size, world, split, len(self.samples))
 
     @property
     def rows(self) -> int:
@@ -103,7 +111,7 @@ class PatchLoader:
         """
         regions = [dataset.task.region for dataset in self._datasets]
         samples, rounds = self._drawing.epoch(number, self._samples, regions)
-        views = rounds if self._views is None else rounds % self._views
+        views = rounds if self._patches.views is None else rounds % self._patches.views
         share = slice(self._rank, None, self._world)
         jobs = [(s[share], v[share]) for s, v in zip(samples, views, strict=True)]
         threads = min(cores(), _MOST_THREADS)
@@ -130,11 +138,11 @@ class PatchLoader:
     def _one(self, sample: int, view: int) -> tuple[NDArray[Any], ...]:
         task = int(self._tasks[sample])
         row = sample - int(self._starts[task])
-        volumes, keys = self._datasets[task].volumes, (self._seed, sample, view)
+        volumes, keys = self._datasets[task].volumes, (self._drawing.seed, sample, view)
         zoom = self._augmentation.zoom_of(*keys) if self._augmentation else 1.0
         image, label = volumes.image(row), volumes.label(row)
         # A larger or smaller part is cut and brought to the size of the patch: no rim is invented.
-        size = [max(1, round(side / zoom)) for side in self._patch]
+        size = [max(1, round(side / zoom)) for side in self._patches.shape]
         start = self._start(image.shape, size, volumes.places(row), keys)
         pixels = self._shown(cut(image, start, size).astype(np.float32), nearest=False)
         if self._augmentation:
@@ -148,7 +156,7 @@ class PatchLoader:
         """The first voxel of a patch; one wider than the volume has it in the middle."""
         hit, which, among, *where = uniforms(6, _PLACE, *keys)[0].tolist()
         start = [round(u * (n - m)) for u, n, m in zip(where, shape, size, strict=True)]
-        if hit < self._foreground and len(places):
+        if hit < self._patches.foreground and len(places):
             # Classes first and voxels second: a small organ comes as often as a large one.
             present = np.unique(places[:, 0])
             own = places[places[:, 0] == present[int(which * len(present))], 1:]
@@ -165,8 +173,9 @@ class PatchLoader:
         """At the size of the patch, several channels one by one."""
         if array.ndim == 4:
             return np.stack([self._shown(each, nearest=nearest) for each in array])
-        ratios = [old / new for old, new in zip(array.shape, self._patch, strict=True)]
-        return resample(array, self._patch, ratios, nearest=nearest)
+        shape = self._patches.shape
+        ratios = [old / new for old, new in zip(array.shape, shape, strict=True)]
+        return resample(array, shape, ratios, nearest=nearest)
 
 
 class _Queries:

@@ -76,13 +76,15 @@ def origin(said: Document, data: str, region: str, seed: int) -> Origin:
     run, name = _run(said, seed), said["name"]
     if not run.finished:
         return Origin(None, why=f"there is no finished run at {run.path}.")
-    task, tasks = said.get("task"), run.tasks()
+    task = said.get("task")
     task = task.get(data) if isinstance(task, Mapping) else task
-    if task is None and (len(tasks) == 1 or _one_encoder(run)):
+    if task is None and (len(run.tasks()) == 1 or _one_encoder(run)):
         return Origin({"name": name})
-    task = task or next((t for t, of in _regions(run).items() if of == region), SHARED)
-    if task not in tasks and not (task == SHARED and run.deployed(SHARED).config.exists()):
-        known = ", ".join(dict.fromkeys(_regions(run).values()))
+    regions = _regions(run)
+    task = task or next((t for t, of in regions.items() if of == region), SHARED)
+    # Also the shared backbone, which is no task.
+    if not run.deployed(task).config.exists():
+        known = ", ".join(dict.fromkeys(regions.values()))
         what = f"no network of {region}" if task == SHARED else f"no task {task!r}"
         return Origin(None, why=f"{run.path} has {what}, only of {known}.")
     return Origin({"name": name, "task": task}, shared=task == SHARED)

@@ -82,6 +82,11 @@ def _measured(run: RunFolder, regions: Mapping[str, str]) -> Iterator[Line]:
         for task, estimates in _with_means(tasks, regions):
             for name, estimate in estimates.items():
                 yield {"split": split, "task": task, "metric": name, **estimate}
+    yield from _taken(run)
+
+
+def _taken(run: RunFolder) -> Iterator[Line]:
+    """What the student costs, what its training took, and what all tasks cost together."""
     costs = read_json(run.cost) if run.cost.exists() else {}
     expense = read_json(run.expense) if run.expense.exists() else {}
     taken = {name: expense.get(name) for name in ("step_seconds", "peak_bytes")}

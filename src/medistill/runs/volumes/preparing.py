@@ -20,9 +20,10 @@ from medistill.assemble import (
     method_settings,
     takes,
 )
+from medistill.data.volumes.drawing import Drawing
 from medistill.data.volumes.layouts.base import VolumeLayout
 from medistill.data.volumes.opening import OpenedVolumes
-from medistill.data.volumes.patches import PatchLoader, check_patch
+from medistill.data.volumes.patches import Patches, PatchLoader, check_patch
 from medistill.errors import UserError
 from medistill.methods.base import Method
 from medistill.models.segmentation_teachers import FrozenSegmenter
@@ -77,14 +78,14 @@ class VolumeJob:
         return PatchLoader(
             [one.dataset for one in self.opened],
             "train",
-            batch_size=settings.batch_size,
-            patch=self.patch,
-            seed=settings.seed,
-            steps=data.steps,
-            mixing=data.mixing,
-            task_sampling=data.task_sampling,
-            foreground=data.foreground,
-            augment=data.views > 1,
+            drawing=Drawing(
+                steps=data.steps,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                mixing=data.mixing,
+                sampling=data.task_sampling,
+            ),
+            patches=Patches(shape=self.patch, foreground=data.foreground, augment=data.views > 1),
             rank=rank(),
             world=world(),
         )

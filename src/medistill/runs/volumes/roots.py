@@ -48,15 +48,13 @@ def open_roots(
                 name,
                 layout,
                 cases,
-                preparation=preparation,
-                spacing_mm=recipe.data.spacing_mm,
+                preparation=preparation or recipe.data.spacing_mm,
                 rules=split_rules(recipe),
                 folder=folder,
                 saved_splits=saved,
-                region=root.region,
                 on_progress=on_progress,
             )
-        opened.append(one)
+        opened.append(one.within(root.region))
     return tuple(opened)
 
 

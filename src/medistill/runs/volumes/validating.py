@@ -9,7 +9,8 @@ import torch
 
 from medistill.case_results import mask_of
 from medistill.data.volumes.dataset import VolumeDataset
-from medistill.data.volumes.patches import PatchLoader
+from medistill.data.volumes.drawing import Drawing
+from medistill.data.volumes.patches import Patches, PatchLoader
 from medistill.errors import UserError
 from medistill.evaluation.metrics.overlap import dice
 from medistill.methods.base import Method
@@ -96,12 +97,12 @@ class VolumeValidation:
         loader = PatchLoader(
             self.datasets,
             "validation",
-            batch_size=size,
-            patch=self.patch,
-            seed=self.recipe.training.seed,
-            steps=max(1, volumes // size),
-            foreground=self.recipe.data.foreground,
-            augment=False,
+            drawing=Drawing(
+                steps=max(1, volumes // size), batch_size=size, seed=self.recipe.training.seed
+            ),
+            patches=Patches(
+                shape=self.patch, foreground=self.recipe.data.foreground, augment=False
+            ),
         )
         method.eval()
         total = 0.0
