@@ -90,6 +90,17 @@ def test_the_update_of_lora_has_its_rank_and_no_more(rank: int) -> None:
         assert torch.equal(after.attn.qkv.bias, before.attn.qkv.bias)
 
 
+@pytest.mark.parametrize(("rank", "alpha"), [(2, 1.0), (4, 4.0), (4, 16.0)])
+def test_the_update_of_lora_is_alpha_over_rank_times_its_factors(rank: int, alpha: float) -> None:
+    method = tuned("lora", tiny_vit(), rank=rank, alpha=alpha)
+    before: Any = tiny_vit().backbone.network
+    trained: Any = method.student.encoder.backbone.network  # type: ignore[union-attr]
+    after: Any = method.deploy()["all"].encoder.backbone.network  # type: ignore[union-attr]
+    layer = trained.blocks[0].attn.qkv
+    update = after.blocks[0].attn.qkv.weight - before.blocks[0].attn.qkv.weight
+    assert_close(update[:12], alpha / rank * layer.up[0] @ layer.down[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["adaptformer", "lora", "vpt_deep", "vqt"])
 @pytest.mark.parametrize("make", BOTH)
 def test_blocks_before_the_first_are_left_as_they_are(

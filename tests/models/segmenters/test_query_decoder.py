@@ -53,6 +53,12 @@ def test_places_decide_what_is_looked_at_and_not_what_is_seen() -> None:
     assert_close(*seen)
 
 
+def test_an_image_that_is_the_same_everywhere_looks_so_from_any_grid(decoder: QueryDecoder) -> None:
+    queries, voxels = torch.randn(1, 2, 12), torch.randn(1, 1, 12).expand(1, 6, 12)
+    seen = [decoder(queries, voxels, torch.randn(6, 12)) for _ in range(2)]
+    assert_close(*seen)
+
+
 def test_a_layer_adds_to_its_queries_what_attention_and_two_linears_say() -> None:
     layer = QueryLayer(8, heads=1, feedforward=5, dropout=0.0).eval()
     queries, keys, values = torch.randn(1, 2, 8), torch.randn(1, 4, 8), torch.randn(1, 4, 8)

@@ -58,7 +58,6 @@ class VolumeDataset:
 
     def undivided(self) -> "VolumeDataset":
         """The same with all of its training volumes, whatever fraction of them a run sees."""
-        # A cache holds rows of all, so that a run with another fraction finds its own there.
         rest = self.splits.get(LEFT_OUT)
         if rest is None:
             return self
