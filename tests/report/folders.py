@@ -69,7 +69,9 @@ def estimates(table: PredictionTable, shift: float = 0.0) -> dict[str, dict[str,
     for index, name in enumerate(table.classes):
         own = table.targets == index
         values[f"sensitivity/{name}"] = right[own].mean() if own.any() else 0.0
-        values[f"specificity/{name}"] = (table.predicted[~own] != index).mean()
+        values[f"specificity/{name}"] = (
+            (table.predicted[~own] != index).mean() if not own.all() else 0.0
+        )
     if len(table.classes) == 2:
         values |= {"sensitivity_at_threshold": 0.939, "specificity_at_threshold": 0.41}
     return {name: _estimate(float(value) + shift) for name, value in values.items()}

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medistill.errors import UserError
 from medistill.report.evidence import Evidence, distinct_names
-from medistill.results import RunFolder, write_json, write_metrics, write_text
+from medistill.results import RunFolder, append_jsonl, write_json, write_metrics, write_text
 
 from . import folders
 
@@ -74,3 +76,72 @@ def test_file_of_another_shape_is_named(tmp_path: Path) -> None:
 def test_runs_are_called_by_their_folder_and_if_need_be_by_the_one_above(tmp_path: Path) -> None:
     runs = [Evidence(RunFolder(tmp_path / name)) for name in ("a/rd", "b/rd", "b/kd")]
     assert distinct_names(runs) == ["a/rd", "b/rd", "kd"]
+
+
+PATHS = st.lists(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6,
+    unique=True,
+)  # fmt: skip
+
+
+@given(PATHS)
+def test_names_of_different_runs_differ_and_are_no_longer_than_that_takes(
+    paths: list[tuple[str, ...]],
+) -> None:
+    runs = [Evidence(RunFolder(Path("/runs", *path))) for path in paths]
+    names = distinct_names(runs)
+    assert len(set(names)) == len(names)
+    for name, path in zip(names, paths, strict=True):
+        assert "/".join(("/runs", *path)).endswith(name)
+        shorter = name.partition("/")[2]
+        if shorter:  # then another ends with it as well
+            assert sum(f"/{'/'.join(p)}".endswith(f"/{shorter}") for p in paths) > 1
+
+
+def test_run_beside_itself_keeps_its_name() -> None:
+    assert distinct_names([Evidence(RunFolder(Path("/runs/rd")))] * 2) == ["rd", "rd"]
+
+
+@pytest.mark.parametrize("recipe", ["", "data:\n", "data: {}\n", "data: {roots: null}\n"])
+def test_recipe_without_data_knows_no_task(recipe: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_text(run.recipe, recipe)
+    assert Evidence(run).tasks == []
+
+
+class TestSegments:
+    @pytest.mark.parametrize(
+        ("file", "value"),
+        [
+            ("deployed/t/config.json", {"kind": "segmentation"}),
+            ("data.json", {"t": {"kind": "segmentation"}}),
+            ("metrics.json", {"test": {"t": {"dice": ESTIMATE}}}),
+        ],
+    )
+    def test_any_file_may_tell_that_a_task_outlines(
+        self, tmp_path: Path, file: str, value: object
+    ) -> None:
+        write_json(tmp_path / file, value)
+        evidence = Evidence(RunFolder(tmp_path))
+        assert evidence.segments("t")
+        assert not evidence.segments("another")
+
+    def test_scores_are_missing_then_and_predictions_are_not(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "data.json", {"t": {"kind": "segmentation"}})
+        missing = Evidence(RunFolder(tmp_path)).missing
+        assert "the scores of the cases" in missing
+        assert "the predictions" not in missing
+
+
+def test_epochs_alone_are_the_log(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    append_jsonl(run.log, {"note": "resumed"})
+    append_jsonl(run.log, {"epoch": 1})
+    assert Evidence(run).log == [{"epoch": 1}]
+
+
+@pytest.mark.parametrize("file", ["", ".", "..", "a/../b.png", "/etc/hostname", "gone.png"])
+def test_picture_that_is_no_file_of_its_folder_is_left_out(file: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_json(run.worst / "index.json", [{"file": file}])
+    assert Evidence(run).mistakes == []

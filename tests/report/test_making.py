@@ -1,11 +1,15 @@
 """How the student was made: what of the log, the data and the cost reaches the page."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 from medistill.report.evidence import Evidence
 from medistill.report.making import cost, data, learning, record
 from medistill.report.markup import Html, together
-from medistill.results import RunFolder, append_jsonl, read_json, write_json
+from medistill.results import RunFolder, append_jsonl, read_json, write_json, write_text
 
 from . import folders
 from .reading import Reader, read
@@ -94,3 +98,104 @@ def test_record_is_folded_and_word_for_word(tmp_path: Path) -> None:
     assert "".join(found.pieces).count(run.recipe.read_text(encoding="utf-8").strip()) == 1
     assert "versions · torch 2.15.0" in found.text
     assert "accelerator" not in found.text
+
+
+def told_of(path: Path, roots: dict[str, str], **more: Any) -> str:
+    """The recipe as the page shows it."""
+    run = RunFolder(path)
+    document = {"data": {"roots": {task: {"root": root} for task, root in roots.items()}}, **more}
+    write_text(run.recipe, yaml.safe_dump(document, sort_keys=False))
+    return "".join(shown(record(Evidence(run))).pieces) + "\n"
+
+
+class TestPlaces:
+    def test_folders_of_the_data_are_not_told(self, tmp_path: Path) -> None:
+        told = told_of(tmp_path, {"ct": "/home/alice/data/ct", "own": "../data/own"})
+        assert "root: .../ct\n" in told
+        assert "root: ../data/own\n" in told
+        assert "alice" not in told
+
+    def test_folder_within_another_keeps_a_name_of_its_own(self, tmp_path: Path) -> None:
+        told = told_of(tmp_path, {"all": "/home/alice/data", "ct": "/home/alice/data/ct"})
+        assert "root: .../data\n" in told
+        assert "root: .../ct\n" in told
+
+    def test_long_path_that_yaml_breaks_is_not_told_either(self, tmp_path: Path) -> None:
+        place = "/home/alice/" + "many words of a long name " * 6 + "ct"
+        told = told_of(tmp_path, {"ct": place})
+        assert "alice" not in told
+        assert "root: .../many words" in told.replace("\n", "")
+
+    def test_root_of_the_machine_is_no_reason_to_mangle_the_rest(self, tmp_path: Path) -> None:
+        assert "name: timm/resnet18" in told_of(
+            tmp_path, {"ct": "/"}, student={"name": "timm/resnet18"}
+        )
+
+    def test_letters_that_mean_something_to_a_pattern_are_letters(self, tmp_path: Path) -> None:
+        told = told_of(tmp_path, {"a": "/data/(a+b)[1]", "b": "/data/x\\1"})
+        assert "(a+b)[1]" in told
+        assert "/data" not in told
+
+
+class TestEpochs:
+    @pytest.mark.parametrize(
+        ("done", "wanted", "words"),
+        [(1, None, "1 epoch."), (3, None, "3 epochs."), (1, 25, "1 of 25 epochs."),
+         (1, 1, "1 of 1 epoch.")],
+    )  # fmt: skip
+    def test_one_is_no_plural(
+        self, tmp_path: Path, done: int, wanted: int | None, words: str
+    ) -> None:
+        run = RunFolder(tmp_path)
+        write_text(run.recipe, yaml.safe_dump({"training": {"epochs": wanted}}))
+        for epoch in range(1, done + 1):
+            append_jsonl(run.log, {"epoch": epoch})
+        assert f"\n{words}" in shown(learning(Evidence(run))).text
+
+    def test_log_of_nothing_has_no_section(self, tmp_path: Path) -> None:
+        assert learning(Evidence(RunFolder(tmp_path))) == []
+
+    def test_time_is_told_where_it_is_known(self, tmp_path: Path) -> None:
+        run = RunFolder(tmp_path)
+        append_jsonl(run.log, {"epoch": 2})
+        write_json(run.environment, {"seconds": 7500})
+        assert "2 epochs, 2 h 05 min in all." in shown(learning(Evidence(run))).text
+
+
+class TestParity:
+    def test_no_difference_at_all_is_zero(self, tmp_path: Path) -> None:
+        run = RunFolder(tmp_path)
+        write_json(run.parity, {"t": {"largest": 0.0, "pictures": 1}})
+        text = shown(cost(Evidence(run))).text
+        assert "differ by at most 0 in a probability, over 1 validation image." in text
+
+    def test_neither_cost_nor_parity_is_no_section(self, tmp_path: Path) -> None:
+        assert cost(Evidence(RunFolder(tmp_path))) == []
+
+
+class TestAccount:
+    def test_nothing_known_of_the_data_is_nothing_said(self, tmp_path: Path) -> None:
+        assert data(Evidence(RunFolder(tmp_path)), "t") == []
+
+    def test_images_without_labels_have_no_table(self, tmp_path: Path) -> None:
+        run = RunFolder(tmp_path)
+        write_json(run.data, {"t": {"classes": [], "counts": {"train": {}}, "how": "by: hand"}})
+        found = shown(data(Evidence(run), "t"))
+        assert not found.all("table")
+        assert "Splits: by hand." in found.text
+
+    def test_severity_that_nobody_knows_looks_like_a_note(self, tmp_path: Path) -> None:
+        run = RunFolder(tmp_path)
+        finding = {"severity": "x y", "kind": "k", "message": "a < b"}
+        write_json(run.data, {"t": {"counts": {}, "findings": [finding]}})
+        found = shown(data(Evidence(run), "t"))
+        assert found.all("b") == [{"class": "note"}]
+        assert "x y a < b" in found.text
+
+
+def test_environment_is_told_to_its_leaves(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_json(run.environment, {"a": {"b": {"c": 1}, "none": None}, "list": [1, "x"], "s": "<s>"})
+    text = shown(record(Evidence(run))).text
+    assert 'a · b · c 1\nlist [1, "x"]\ns <s>\n' in text
+    assert "none" not in text

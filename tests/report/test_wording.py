@@ -1,9 +1,13 @@
 """Numbers with as many digits as they deserve, and names that a person would say."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medistill.report.wording import (
+    METRICS,
     amount,
+    chance_is,
     counted,
     difference_interval,
     difference_of,
@@ -120,3 +124,52 @@ def test_plurals_are_those_of_the_language() -> None:
     assert [counted(2, "case"), counted(2, "patch"), counted(1, "patch")] == [
         "2 cases", "2 patches", "1 patch"
     ]  # fmt: skip
+
+
+@given(st.floats(1e-9, 1e12))
+def test_three_digits_are_true_to_half_of_the_last(value: float) -> None:
+    told = significant(value)
+    assert "e" not in told
+    assert float(told.replace(",", "")) == pytest.approx(value, rel=0.0051)
+    assert significant(-value) == f"-{told}"
+
+
+@given(st.floats(0.01, 1e14), st.sampled_from(["", "B"]))
+def test_prefixes_keep_the_quantity(value: float, unit: str) -> None:
+    number, _, prefix = amount(value, unit).partition(" ")
+    scale = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[prefix.removesuffix("B")]
+    assert float(number.replace(",", "")) * scale == pytest.approx(value, rel=0.0051)
+
+
+@given(st.floats(0, 1))
+def test_a_p_in_a_sentence_is_equal_or_below(p: float) -> None:
+    told = chance_is(p)
+    assert told.startswith("p < 0.001" if p < 0.001 else "p = ")
+    assert told.endswith(probability_of_chance(p).removeprefix("< "))
+
+
+def test_a_p_that_nobody_knows_is_a_dash() -> None:
+    assert chance_is(None) == "p = \N{EN DASH}"
+
+
+@given(st.floats(-1, 1), st.sampled_from(["accuracy", "auroc", "hd95_mm"]))
+def test_a_difference_turned_round_has_the_other_sign(value: float, key: str) -> None:
+    one, other = difference_of(key, value), difference_of(key, -value)
+    assert one.lstrip("+\N{MINUS SIGN}") == other.lstrip("+\N{MINUS SIGN}")
+    signs = {one[0], other[0]}
+    assert signs == {"+", "\N{MINUS SIGN}"} or one == other  # nothing is left of it
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_every_metric_can_stand_in_a_sentence_and_of_a_class(key: str) -> None:
+    assert metric(key).words
+    assert inside(key)[0].islower() or inside(key).split()[0].isupper()
+    of = metric(f"{key}/liver")
+    assert of.words == f"{metric(key).words}, liver"
+    assert (of.percent, of.lower, of.unit) == (
+        metric(key).percent, metric(key).lower, metric(key).unit,
+    )  # fmt: skip
+
+
+def test_class_may_hold_a_slash() -> None:
+    assert metric("sensitivity/left/right").words == "Sensitivity, left/right"

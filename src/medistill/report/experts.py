@@ -64,7 +64,8 @@ def costs(found: Document) -> list[Html]:
 def said_of_similarity(found: Document) -> str:
     """How to read the matrices."""
     alike = [panel["name"] for panel in found["panels"] if panel["one_encoder"]]
-    same = f" {listed(alike)} has one encoder for all tasks: all ones." if alike else ""
+    have = "has" if len(alike) == 1 else "have"
+    same = f" {listed(alike)} {have} one encoder for all tasks: all ones." if alike else ""
     return (
         "Left, linear CKA of the networks of every two tasks on the same images, as many of each "
         "task: 1 where they see them alike, lower where experts have gone ways of their own."

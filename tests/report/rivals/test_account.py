@@ -50,6 +50,10 @@ class TestRivals:
     def test_where_the_reference_leads_it_is_the_only_one(self) -> None:
         assert self.told(replace(account(), reference="reprogramming_distillation")) == ["RD"]
 
+    def test_student_alone_that_leads_is_no_rival_of_itself(self) -> None:
+        rows = (row("student_alone", 0.9), row("hint", 0.6))
+        assert self.told(account(standing(rows=rows))) == ["the student alone"]
+
     def test_another_reference_goes_by_its_label(self) -> None:
         assert self.told(replace(account(), reference="hint")) == ["RD", "hint"]
 

@@ -41,8 +41,8 @@ class TestTable:
 
     def test_row_tells_differences_with_verdict_and_p(self) -> None:
         (hint,) = (line for line in lines(account()) if line.startswith("hint"))
-        assert f"{MINUS}8.0 ({MINUS}13.0 to {MINUS}3.0)worse, p 0.004" in hint
-        assert f"{MINUS}4.0 ({MINUS}9.0 to +1.0)noise, p 0.40" in hint
+        assert f"{MINUS}8.0 ({MINUS}13.0 to {MINUS}3.0) worse, p 0.004" in hint
+        assert f"{MINUS}4.0 ({MINUS}9.0 to +1.0) noise, p 0.40" in hint
 
     def test_leader_has_no_difference_to_itself(self) -> None:
         (best,) = (line for line in lines(account()) if line.startswith("RD"))

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+from medistill.report.markup import together
 from medistill.report.rivals.account import Account, Reached, Standing
 from medistill.report.rivals.budget import Budget
-from medistill.report.rivals.bytask import DAGGER, task_table, task_tables
+from medistill.report.rivals.bytask import DAGGER, by_task, task_table, task_tables
 from medistill.report.rivals.latex import as_markdown, latex
 from medistill.report.rivals.page import page
 from medistill.report.rivals.tables import Best, ablation_table, tuned_table
@@ -178,7 +179,7 @@ def test_differences_are_told_against_the_best_and_the_reference() -> None:
     lead = one.students[0]
     best = against(lead.label, -0.02, 0.4)
     rows = tuple(line if line is lead else replace(line, best=best) for line in one.rows)
-    said = read(page(replace(found, standings=(replace(one, rows=rows),)), Budget())).text
+    said = read(together(by_task(replace(found, standings=(replace(one, rows=rows),))))).text
     assert f"Differences to {lead.label}, by task" in said
     assert said.index(f"Differences to {lead.label}") < said.index("Differences to STL")
 
@@ -187,6 +188,4 @@ def test_task_that_nobody_tested_has_no_table_of_differences() -> None:
     found = several()
     one = standing_of(found)
     rows = tuple(replace(line, best=None, alone=None, by_task={}) for line in one.rows)
-    assert "by task" not in read(page(several(rows=rows), Budget())).text.replace(
-        "and tasks together by task", ""
-    )
+    assert "Differences to" not in read(together(by_task(several(rows=rows)))).text

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from medistill.case_results import read_cases, write_cases
+from medistill.case_results import CaseResult, Score, read_cases, write_cases
 from medistill.report.averages import lines
 from medistill.report.evidence import Evidence
+from medistill.report.markup import together
 from medistill.report.page import write_page
 from medistill.report.tables import results_table
+from medistill.report.volumes import figures, sections
 from medistill.report.volumes.sections import agreement_of
-from medistill.results import RunFolder, read_json, write_json
+from medistill.report.volumes.slices import OUTLINES
+from medistill.results import RunFolder, read_json, write_json, write_text
 from tests.report.reading import Reader, read
+from tests.report.sketching import rows, sketch
 
 from . import folders
 
@@ -154,3 +158,124 @@ class TestAgreement:
         cases = folders.cases("brain", ("a", "b"))
         assert agreement_of(cases, "a").differences.shape == (26,)
         assert agreement_of(cases, "c") is None
+
+
+def scored(*dices, truth=2.0, said=2.0, name="a"):
+    """Cases of one class."""
+    return [
+        CaseResult("t", "test", f"{place:016x}", -1, {name: Score(d, d, None, truth, said)})
+        for place, d in enumerate(dices)
+    ]
+
+
+def evidence_of(path, cases, classes=("a",), **config):
+    """As much of a run as sections need."""
+    run = RunFolder(path)
+    write_cases(run.cases, cases)
+    write_json(run.metrics, {"test": {"t": {"dice": {"value": 0.5, "low": None, "high": None}}}})
+    told = {"kind": "segmentation", "classes": list(classes), **config}
+    write_json(run.deployed("t").config, told)
+    return Evidence(run)
+
+
+class TestSections:
+    @pytest.fixture(autouse=True)
+    def axes(self, monkeypatch):
+        return sketch(monkeypatch, figures)
+
+    def test_of_no_case_there_is_no_section(self, tmp_path):
+        evidence = evidence_of(tmp_path, [])
+        assert sections.by_class(evidence, [], "t") == []
+        assert sections.by_case(evidence, "t") == []
+        assert sections.slices(evidence, "t") == []
+        assert sections.volumes(evidence, "t") == []
+
+    def test_metric_that_no_case_has_is_not_drawn(self, tmp_path):
+        text = read(together(sections.by_case(evidence_of(tmp_path, scored(0.5, 0.6)), "t"))).text
+        assert "DSC of each case." in text
+        assert "HD95" not in text
+
+    def test_class_that_nobody_annotated_has_no_row(self, tmp_path, axes):
+        evidence = evidence_of(tmp_path, scored(0.5), ("a", "gland"))
+        sections.by_case(evidence, "t")
+        assert [rows(one) for one in axes] == [["a"], ["a"]]
+        assert "gland" not in read(together(sections.volumes(evidence, "t"))).text
+
+    def test_one_case_has_no_limits(self, tmp_path):
+        text = read(together(sections.volumes(evidence_of(tmp_path, scored(0.5)), "t"))).text
+        assert "a 1 of 1 0 0 2.00 0 \N{EN DASH}\n" in text
+
+    def test_class_that_was_never_there_is_present_in_none(self, tmp_path):
+        cases = scored(0.0, 1.0, truth=0.0, said=0.0)
+        text = read(together(sections.volumes(evidence_of(tmp_path, cases), "t"))).text
+        assert "a 0 of 2 0 0 0 0 0 to 0\n" in text
+
+    def test_missed_and_invented_are_counted_apart(self, tmp_path):
+        cases = [*scored(0.0, said=0.0), *scored(0.0, truth=0.0), *scored(0.9)]
+        text = read(together(sections.volumes(evidence_of(tmp_path, cases), "t"))).text
+        assert "a 2 of 3 1 1 1.33 " in text
+
+    def test_of_many_classes_the_least_certain_are_drawn_and_all_are_in_the_table(self, tmp_path):
+        names = [f"organ {number}" for number in range(sections.PANELS + 2)]
+        cases = [
+            CaseResult("t", "test", f"{sign:016x}", -1, {
+                name: Score(0.5, 0.5, None, 10.0, 10.0 + (sign - 0.5) * (1 + place))
+                for place, name in enumerate(names)
+            })
+            for sign in (0, 1)
+        ]  # fmt: skip
+        found = read(together(sections.volumes(evidence_of(tmp_path, cases, names), "t")))
+        drawn = [str(svg["aria-label"]).split(":")[0] for svg in found.all("svg")]
+        assert drawn == [f"Volumes of {name}" for name in names[2:]]
+        assert all(f"\n{name} 2 of 2 " in found.text for name in names)
+        assert f"The {sections.PANELS} classes with the widest limits." in found.text
+
+    def test_tolerance_of_the_recipe_is_told(self, tmp_path):
+        run = RunFolder(tmp_path)
+        estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+        write_json(run.metrics, {"test": {"t": {"dice": estimate, "dice/a": estimate}}})
+        write_json(run.data, {"t": {"kind": "segmentation", "classes": ["a", "b"]}})
+        write_text(run.recipe, "evaluation: {tolerance_mm: 2.5}")
+        text = read(together(sections.by_class(Evidence(run), [], "t"))).text
+        assert "that lies within 2.5 mm" in text
+        assert "\na 0.500 0.400 to 0.600 " in text
+        assert "\nb " not in text
+
+
+class TestSlices:
+    def shown(self, path, picture, cases=(), **config):
+        evidence = evidence_of(path, list(cases), ("a", "b"), **config)
+        folder = evidence.run.slices
+        folder.mkdir(parents=True)
+        (folder / "000.png").write_bytes(b"png")
+        told = {"file": "000.png", "task": "t", "sample": f"{0:016x}", "kind": "worst"}
+        write_json(folder / "index.json", [{**told, **picture}])
+        return read(together(sections.slices(evidence, "t")))
+
+    def test_case_is_placed_among_the_others(self, tmp_path):
+        text = self.shown(tmp_path, {}, scored(0.5, 0.1, 0.9)).text
+        assert "case 00000000 (worst, 2 of 3 from the worst)" in text
+        assert "DSC 0.500: a 0.500" in text
+
+    def test_case_that_is_not_in_the_file_is_shown_without_scores(self, tmp_path):
+        found = self.shown(tmp_path, {"sample": "f" * 16}, scored(0.5))
+        assert "case ffffffff (worst)" in found.text
+        assert "DSC" not in found.text
+
+    def test_side_of_the_patient_is_told_only_where_it_is_known(self, tmp_path):
+        known = self.shown(tmp_path / "a", {}, preparation={"orientation": "RAS"}).text
+        assert "with the patient's right on the left" in known
+        assert "right on the left" not in self.shown(tmp_path / "b", {}).text
+
+    def test_key_holds_the_classes_that_are_shown_in_their_colours(self, tmp_path):
+        found = self.shown(tmp_path, {"colours": {"b": "#123456"}})
+        marks = [tag for tag in found.all("span") if tag.get("class") == "outline"]
+        assert [mark["style"] for mark in marks] == ["--outline:#123456"]
+
+    def test_index_that_names_no_colours_has_a_key_of_all_classes(self, tmp_path):
+        found = self.shown(tmp_path, {})
+        marks = [tag for tag in found.all("span") if tag.get("class") == "outline"]
+        assert [mark["style"] for mark in marks] == [f"--outline:{one}" for one in OUTLINES[:2]]
+
+    def test_picture_of_another_task_is_not_shown(self, tmp_path):
+        assert self.shown(tmp_path, {"task": "another"}).text.strip() == ""
