@@ -1,5 +1,6 @@
 """`analyze` from a finished run to its pictures, its numbers and a section of its page."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from medistill.cli.main import run
+from medistill.errors import UserError
+from medistill.models.deployed import FORMAT
 from medistill.models.teachers import save_features
 from medistill.recipe import dump, read_recipe
 from medistill.results import RunFolder, read_json, write_json, write_text
 from medistill.runs import planes
-from medistill.runs.analyze import Depth, analyze
+from medistill.runs.analyze import Depth, _against, analyze
 from medistill.runs.console import Console
 from medistill.runs.overlays import choose
 from medistill.runs.planes import Survey, divide, lay
@@ -296,3 +299,41 @@ class TestChoice:
 
     def test_no_more_than_there_are(self) -> None:
         assert sorted(self.chosen(40)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+class TestPlace:
+    def test_below_a_file_nothing_can_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for place in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+            with pytest.raises(UserError, match=r"/file is a file\. Choose another --out\.$"):
+                analyze([tmp_path], out=place, console=QUIET)
+
+    def test_a_folder_that_is_read_only_is_refused_before_any_work(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+        with pytest.raises(UserError, match=r" cannot be written\. Choose another --out\.$"):
+            analyze([tmp_path], out=tmp_path / "a" / "b", console=QUIET)
+        assert not (tmp_path / "a").exists()
+
+    def test_a_run_that_outlines_organs_is_refused_with_what_to_read_instead(
+        self, tmp_path: Path
+    ) -> None:
+        run = RunFolder(tmp_path / "run")
+        write_json(run.deployed("liver").config, {"format": FORMAT, "kind": "segmentation"})
+        with pytest.raises(
+            UserError, match=r"outlines organs in volumes; `analyze` looks .* Its report shows"
+        ):
+            analyze([run.path], out=tmp_path / "o", console=QUIET)
+
+    def test_runs_that_a_page_compared_before_stay_on_it_unless_they_are_gone(
+        self, tmp_path: Path
+    ) -> None:
+        runs = [RunFolder(tmp_path / name) for name in ("own", "new", "known", "unfinished")]
+        for each in runs[:3]:
+            each.finish()
+        known: dict[str, object] = {str(runs[n].path): {} for n in (2, 3, 1)} | {
+            str(tmp_path / "gone"): {}
+        }
+        write_json(runs[0].differences, known)
+        assert _against(runs[:2]) == [runs[1].path, runs[2].path]

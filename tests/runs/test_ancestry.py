@@ -1,16 +1,26 @@
 """Foundation model, start and student in turn: each run is the next one's source."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from medistill.errors import UserError
 from medistill.models.teachers import save_features
-from medistill.recipe import Recipe, read_recipe
-from medistill.results import RunFolder, read_json
+from medistill.recipe import Recipe, read_recipe, validate
+from medistill.results import RunFolder, read_json, write_json, write_text
+from medistill.runs.ancestry import (
+    ALIKE_BITS,
+    _alike,
+    inherited_licences,
+    warn_of_shared_images,
+)
 from medistill.runs.console import Console
 from medistill.runs.evaluate import evaluate
 from medistill.runs.export import export
@@ -121,3 +131,84 @@ def test_each_method_runs_by_the_same_recipe(made: Any, tmp_path: Path, method: 
     run = trained(made(method=method), tmp_path / "run")
     assert run.finished
     assert run.metrics.exists()
+
+
+class Made:
+    """A root whose test images have these digests and thumbnails."""
+
+    name = "breast"
+
+    def __init__(self, **tested: int) -> None:
+        self.tested = tested
+
+    def seen(self, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+        for digest, thumbnail in self.tested.items():
+            if "test" in parts:
+                yield digest, f"{thumbnail:x}"
+
+
+def ancestor(
+    folder: Path, learnt: dict[str, str], licences: Sequence[str] = (), **parts: Any
+) -> None:
+    run = RunFolder(folder)
+    write_json(run.sources, {"old": learnt})
+    write_json(run.deployed("old").config, {"licences": list(licences)})
+    write_text(run.recipe, yaml.safe_dump({"data": {"root": "x"}, **parts}))
+
+
+def taught_by(folder: Path, **teacher: Any) -> Recipe:
+    section = {"name": f"run:{folder}", **teacher}
+    return validate({"data": {"root": "x"}, "teacher": section, "method": "kd"})
+
+
+class TestFamilies:
+    def test_of_runs_that_start_from_one_another_in_a_circle_come_to_an_end(
+        self, tmp_path: Path
+    ) -> None:
+        for name, other in (("a", "b"), ("b", "a")):
+            parts = {"student": {"name": f"run:{tmp_path / other}"}}
+            ancestor(tmp_path / name, {}, [f"terms of {name}"], **parts)
+        found = inherited_licences(taught_by(tmp_path / "a", licence="own terms"))
+        assert sorted(found) == ["own terms", "terms of a", "terms of b"]
+
+    def test_terms_that_two_runs_share_are_told_once(self, tmp_path: Path) -> None:
+        ancestor(tmp_path / "b", {}, ["same"])
+        ancestor(tmp_path / "a", {}, ["same"], teacher={"name": f"run:{tmp_path / 'b'}"})
+        assert inherited_licences(taught_by(tmp_path / "a")) == ["same"]
+
+    def test_without_a_record_of_images_nothing_is_known_and_nothing_fails(
+        self, tmp_path: Path
+    ) -> None:
+        recipe = taught_by(tmp_path / "nowhere")
+        assert warn_of_shared_images(recipe, [Made(a=1)], Console(quiet=True)) == []
+        assert inherited_licences(recipe) == []
+
+    @pytest.mark.parametrize(
+        ("learnt", "count"),
+        [
+            ({"a": f"{2**50 - 1:x}"}, 1),  # the same pixels
+            ({"x": f"{2**200 + 0b1111:x}"}, 1),  # four bits from the other image
+            ({"x": f"{2**200 + 0b11111:x}"}, 0),
+            ({"a": f"{2**50 - 1:x}", "x": f"{2**200:x}"}, 2),
+            ({}, 0),
+        ],
+    )
+    def test_an_image_is_met_again_by_its_pixels_or_by_its_looks(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        learnt: dict[str, str],
+        count: int,
+    ) -> None:
+        ancestor(tmp_path / "a", learnt)
+        tested = Made(a=2**100 - 1, b=2**200)
+        said = warn_of_shared_images(taught_by(tmp_path / "a"), [tested], Console())
+        assert [line.split()[0] for line in said] == ([str(count)] if count else [])
+        assert capsys.readouterr().out.count("warning: ") == len(said)
+
+    @given(st.integers(0, 2**256 - 1), st.sets(st.integers(0, 255)))
+    def test_looks_are_alike_both_ways_up_to_a_few_bits(self, one: int, flips: set[int]) -> None:
+        other = one
+        for bit in flips:
+            other ^= 1 << bit
+        assert _alike(one, {other}) == _alike(other, {one}) == (len(flips) <= ALIKE_BITS)

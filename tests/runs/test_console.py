@@ -1,8 +1,10 @@
 """Plain lines where nobody watches, and silence where another process speaks."""
 
 import warnings
+from io import StringIO
 
 import pytest
+from rich.console import Console as Terminal
 
 from medistill.errors import Advice
 from medistill.runs.console import Console
@@ -58,3 +60,29 @@ def test_advice_is_a_line_and_other_warnings_stay_what_they_are(
         with warnings.catch_warnings(action="default"):
             warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert capsys.readouterr().out == "warning: dkd: two classes\n"
+
+
+class TestBar:
+    def console(self) -> tuple[Console, StringIO]:
+        console, said = Console(), StringIO()
+        console.terminal = Terminal(file=said, force_terminal=True, width=120)
+        return console, said
+
+    def test_on_a_terminal_a_stage_is_a_bar_with_its_note(self) -> None:
+        console, said = self.console()
+        with console.track("training", 4, begun=1) as advance:
+            advance(4, "loss [0.5]")
+        assert "training" in said.getvalue()
+        assert "4/4" in said.getvalue()
+
+    def test_a_stop_gives_the_terminal_back(self) -> None:
+        console, said = self.console()
+        with pytest.raises(KeyboardInterrupt), console.track("training", 4):
+            raise KeyboardInterrupt
+        assert said.getvalue().rstrip().endswith("\x1b[?25h"), "the cursor is there again"
+
+
+def test_a_stage_of_nothing_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().track("decoding", 0, pause=0.0) as advance:
+        advance(0, "")
+    assert capsys.readouterr().out == "decoding 0/0, 0 s\n"

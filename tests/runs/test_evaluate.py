@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medistill.errors import UserError
+from medistill.results import Estimate
 from medistill.runs import evaluate as module
 from medistill.runs.console import Console
 from medistill.runs.evaluate import evaluate
@@ -68,7 +69,7 @@ def test_an_evaluation_is_called_like_the_folder_even_from_within(
 def test_what_is_undefined_is_a_dash_and_an_end_that_nobody_knows_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    estimates = {
+    estimates: dict[str, Estimate] = {
         "auroc": {"value": None, "low": None, "high": None},
         "accuracy": {"value": 0.5, "low": None, "high": 0.9},
         "brier": {"value": 0.25, "low": 0.1, "high": 0.4},

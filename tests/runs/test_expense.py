@@ -74,3 +74,14 @@ def test_a_run_writes_what_it_took(finished: Finished) -> None:
     assert 0 < found["step_seconds"] < 60
     assert found["peak_bytes"] > 2**20
     assert (found["batch_size"], found["device"]) == (8, "cpu")
+
+
+@pytest.mark.parametrize("status", ["Name:\tpython\nVmRSS:\t 3000 kB\n", ""])
+def test_a_sandbox_that_tells_no_peak_leaves_that_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    (tmp_path / "status").write_text(status)
+    monkeypatch.setattr(expense, "STATUS", tmp_path / "status")
+    peak = Meter(CPU).peak_bytes()
+    assert peak is not None
+    assert peak > 2**20

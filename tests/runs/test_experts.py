@@ -15,11 +15,14 @@ from medistill.runs import experts
 from medistill.runs.analyze import Depth, analyze
 from medistill.runs.bills import costs_of_several
 from medistill.runs.console import Console
+from medistill.runs.experts import Panel
 from medistill.runs.images import open_images
 from medistill.runs.subjects import images_of
 from tests.report.reading import read
+from tests.tiny import tiny_student
 from tests.trained import Phantoms
 
+from .opened import open_breast
 from .several import asked
 
 QUIET, CPU = Console(quiet=True), torch.device("cpu")
@@ -151,3 +154,51 @@ def test_images_are_those_of_the_run(together: Path, phantoms: Phantoms, tmp_pat
     opened = experts._opened([cell(together, "multi_task")], "test", QUIET)
     own = open_images(asked(tmp_path, phantoms), None, QUIET)
     assert [one.digests for one in own] == [one.digests for one in opened.values()]
+
+
+class TestNames:
+    def test_a_run_that_is_called_teacher_is_a_run(
+        self, phantoms: Phantoms, tmp_path: Path
+    ) -> None:
+        panel = Panel("teacher", {"breast": tiny_student().eval()}, {"breast": 1.0})
+        found = experts._overlays(
+            [panel], {"breast": open_breast(phantoms)}, "test", 2, tmp_path, CPU, QUIET
+        )
+        assert found["breast"]["names"] == ["teacher"]
+        assert len(list((tmp_path / "experts" / "1").glob("*.png"))) == 2
+
+    def test_its_cost_stands_beside_that_of_the_model_that_taught(self, tmp_path: Path) -> None:
+        run = RunFolder(tmp_path / "teacher")
+        write_json(run.cost, {"teacher": {"macs": 9}, "student": {"macs": 1}})
+        other = RunFolder(tmp_path / "teacher-2")
+        write_json(other.cost, {"teacher": {"macs": 9}, "student": {"macs": 2}})
+        found = [(line["name"], line["macs"]) for line in experts.costs([run, other])]
+        assert found == [("teacher", 9), ("teacher, one task", 1), ("teacher-2, one task", 2)]
+
+    def test_another_teacher_is_named_after_its_run(self, tmp_path: Path) -> None:
+        for name, macs in (("a", 9), ("b", 8)):
+            write_json(RunFolder(tmp_path / name).cost, {"teacher": {"macs": macs}})
+        runs = [RunFolder(tmp_path / name) for name in "ab"]
+        assert [line["name"] for line in experts.costs(runs)] == ["teacher", "teacher of b"]
+
+    def test_networks_are_alike_where_every_number_of_their_encoders_is(self) -> None:
+        one, two = tiny_student(), tiny_student()
+        two.encoder.load_state_dict(one.encoder.state_dict())
+        ones = {"a": 1.0, "b": 1.0}
+        assert Panel("x", {"a": one, "b": two}, ones).alike
+        with torch.no_grad():
+            two.encoder.get_buffer("backbone.network.0.1.running_mean").add_(1)
+        assert not Panel("x", {"a": one, "b": two}, ones).alike
+
+    @pytest.mark.parametrize(
+        ("tasks", "several"),
+        [([["a", "b"], ["a", "b"]], True), ([["a"], ["a"]], False), ([["a", "b"], ["a"]], False)],
+    )
+    def test_runs_of_the_same_several_tasks_alone_are_looked_at_together(
+        self, tmp_path: Path, tasks: list[list[str]], several: bool
+    ) -> None:
+        runs = [RunFolder(tmp_path / str(number)) for number in range(len(tasks))]
+        for each, names in zip(runs, tasks, strict=True):
+            for name in names:
+                write_json(each.deployed(name).config, {})
+        assert experts.several_tasks(runs) is several

@@ -6,11 +6,20 @@ from typing import Any
 
 import pytest
 
+from medistill.data.findings import Finding
 from medistill.errors import UserError
 from medistill.recipe import Recipe, validate
 from medistill.results import RunFolder, read_json
 from medistill.runs.console import Console
-from medistill.runs.images import open_images, refuse_or_warn
+from medistill.runs.images import (
+    heed,
+    open_images,
+    refuse_or_warn,
+    say_errors,
+    show_findings,
+    stops,
+    writable,
+)
 from medistill.runs.train import train
 from tests.trained import Phantoms
 
@@ -69,3 +78,88 @@ def test_a_patient_in_two_official_splits_is_warned_of(
     said = capsys.readouterr().out
     assert "warning: both: " in said
     assert "patient" in said
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_store_that_cannot_be_one_is_named_with_the_way_out(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as error:
+        writable(tmp_path / place)
+    said = str(error.value)
+    assert said.startswith(f"data.store {tmp_path / place} cannot be written (")
+    assert said.endswith("). Name another folder: data.store.")
+
+
+def test_a_home_that_nobody_has_is_a_slip_too() -> None:
+    with pytest.raises(UserError, match=r"^data\.store ~nobody-of-this-name/x cannot be written"):
+        writable(Path("~nobody-of-this-name/x"))
+
+
+def test_a_store_is_made_where_there_is_none_and_left_empty(tmp_path: Path) -> None:
+    folder = writable(tmp_path / "a b" / "ç")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_full_disk_is_told_before_images_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("medistill.runs.images.TemporaryFile", full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        writable(tmp_path)
+
+
+class TestFindings:
+    def asked(self, **data: Any) -> Recipe:
+        return validate({"data": {"root": "x", **data}, "method": "student_alone"})
+
+    @pytest.mark.parametrize(
+        ("severity", "kind", "skip", "stop"),
+        [
+            ("error", "unreadable", False, True),
+            ("error", "unreadable", True, False),
+            ("error", "leak", True, True),
+            ("warning", "leak", False, False),
+            ("note", "blank", False, False),
+        ],
+    )
+    def test_an_error_stops_unless_the_recipe_allows_just_that(
+        self, severity: Any, kind: str, skip: bool, stop: bool
+    ) -> None:
+        finding = Finding(severity, kind, "m")
+        assert stops(finding, self.asked(skip_unreadable=skip)) is stop
+
+    def test_notes_are_for_the_report_alone_and_brackets_are_text(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        found = [Finding("note", "blank", "quiet"), Finding("warning", "x", "loud", ("[b]1.png",))]
+        heed("set", found, self.asked(), Console())
+        assert capsys.readouterr().out == "warning: set: loud ([b]1.png)\n"
+
+    def test_what_stops_names_where_all_of_it_is_listed(self) -> None:
+        items = tuple(f"{number}.png" for number in range(5))
+        with pytest.raises(UserError) as error:
+            heed("set", [Finding("error", "leak", "two splits", items)], self.asked(), Console())
+        assert str(error.value) == (
+            "set: two splits (0.png; 1.png; 2.png; and 2 more). `medistill check` lists them all."
+        )
+
+    @pytest.mark.parametrize(
+        ("count", "said"),
+        [(0, "nothing at which training would stop"), (1, "1 error"), (2, "2 errors")],
+    )
+    def test_errors_are_counted(
+        self, capsys: pytest.CaptureFixture[str], count: int, said: str
+    ) -> None:
+        found = [Finding("error", "leak", "m")] * count + [Finding("warning", "x", "m")]
+        assert say_errors(found, self.asked(), Console()) is (count == 0)
+        assert capsys.readouterr().out == f"{said}\n"
+
+    def test_check_shows_every_item(self, capsys: pytest.CaptureFixture[str]) -> None:
+        show_findings("set", [Finding("warning", "x", "loud", tuple("abcdef"))], Console())
+        first, *rest = capsys.readouterr().out.splitlines()
+        assert first == "warning set: loud"
+        assert [line.strip() for line in rest] == list("abcdef")

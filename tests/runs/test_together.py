@@ -39,6 +39,35 @@ def test_a_slip_of_the_main_process_stops_it() -> None:
         main_alone(slip)
 
 
+def test_a_process_that_is_not_the_main_one_does_no_work_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("medistill.runs.together.main_process", lambda: False)
+    done: list[int] = []
+    assert main_alone(lambda: done.append(1)) is None
+    assert done == []
+    assert main_first(lambda: done.append(1) or 5) == 5
+    assert done == [1]
+
+
+@pytest.mark.parametrize("said", ["its disk is full", ""])
+def test_what_stopped_the_main_process_stops_those_that_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr("medistill.runs.together.main_process", lambda: False)
+    monkeypatch.setattr("medistill.runs.together.broadcast_object", lambda value: said)
+    with pytest.raises(UserError, match=f"^{said}$"):
+        main_first(lambda: 5)
+
+
+def test_a_full_disk_stays_what_it_is_on_the_main_process() -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        main_alone(full)
+
+
 def test_two_processes_train_as_one_does_and_write_one_run(
     phantoms: Phantoms, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from medistill.recipe import Recipe, dump, validate
 from medistill.results import (
+    Estimate,
     PredictionTable,
     RunFolder,
     write_json,
@@ -51,7 +52,7 @@ def table(task: str, wrong: int, seed: int = 0) -> PredictionTable:
     )
 
 
-def estimate(value: float | None) -> dict[str, Any]:
+def estimate(value: float | None) -> Estimate:
     return {"value": value, "low": None, "high": None}
 
 
@@ -66,7 +67,7 @@ def leave_run(
     write_text(run.recipe, dump(found.recipe(cell)))
     write_predictions(run.predictions, [table(task, wrong, cell.seed) for task in tasks])
     test = {task: {"accuracy": estimate(1 - wrong / IMAGES)} for task in tasks}
-    write_metrics(run.metrics, {"validation": dict.fromkeys(tasks, judged), "test": test})  # type: ignore[arg-type]
+    write_metrics(run.metrics, {"validation": dict.fromkeys(tasks, judged), "test": test})
     counts = {"test": dict.fromkeys(CLASSES, IMAGES // 2)}
     write_json(run.data, {task: {"classes": CLASSES, "counts": counts} for task in tasks})
     write_json(run.environment, {"seconds": 60.0})

@@ -8,11 +8,12 @@ import pytest
 from medistill.errors import UserError
 from medistill.runs.comparing.asking import grid_of
 from medistill.runs.comparing.grid import Grid
-from medistill.runs.comparing.screening import Absent, screen
+from medistill.runs.comparing.screening import Absent, _told, screen
 from medistill.runs.console import Console
 from tests.trained import Phantoms
 
 from .conftest import asked
+from .made import grid
 
 
 @pytest.fixture
@@ -93,3 +94,30 @@ def test_images_without_labels_are_no_ground_for_a_comparison(
 ) -> None:
     with pytest.raises(UserError, match="has no labelled test images to be judged by"):
         screened(data={"loose": str(phantoms.flat)})
+
+
+class TestTold:
+    def told(self, left_out: dict[tuple[int, str], str], count: int = 5) -> list[tuple[str, str]]:
+        found = grid(Path("out"), data={f"set{n}": f"x{n}" for n in range(count)})
+        why = {(found.blocks[n], name): said for (n, name), said in left_out.items()}
+        return _told(Grid(**{**vars(found), "left_out": why}))
+
+    def test_what_runs_nowhere_is_one_line_without_places(self) -> None:
+        everywhere = {(n, "student_alone"): "no labels." for n in range(5)}
+        assert self.told(everywhere) == [("student alone", "no labels.")]
+
+    def test_what_runs_elsewhere_names_three_places_and_counts_the_rest(self) -> None:
+        some = {(n, "student_alone"): "no labels." for n in range(4)}
+        ((what, _),) = self.told(some)
+        places = ", ".join(f"set{n} · test_resnet · test_efficientnet" for n in range(3))
+        assert what == f"student alone ({places} and 1 more)"
+
+    def test_each_reason_has_a_line_of_its_own(self) -> None:
+        told = self.told({(0, "student_alone"): "a.", (1, "student_alone"): "b."})
+        assert [why for _, why in told] == ["a.", "b."]
+
+
+def test_a_set_that_lacks_what_judges_it_is_told_by_its_name(screened: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty set").mkdir()
+    with pytest.raises(UserError, match=r"Nothing is left to compare\. nothing: .*empty set"):
+        screened(data={"nothing": str(tmp_path / "empty set")})

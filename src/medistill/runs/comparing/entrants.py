@@ -1,6 +1,6 @@
 """What competes: methods of the catalogue, and the variants that a recipe describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -34,19 +34,31 @@ def entries(recipe: Recipe, asked: Compare, *, several: bool = False) -> dict[st
     everything = asked.methods == "all"
     names = _all(recipe, asked, several) if everything else map(file_of, asked.methods)
     found = {name: _method(recipe, name, asked.tune) for name in [reference_of(several), *names]}
-    waiting = dict(asked.variants)
-    called = {*found, *(entry.label for entry in found.values())}
-    if taken := next((name for name in waiting if name in called), None):
-        raise UserError(f"compare.variants.{taken} is called like a method; rename it.")
-    while waiting:
-        after = {name: _after(said, asked.variants) for name, said in waiting.items()}
-        ready = [name for name, stage in after.items() if stage in (None, *found)]
-        if not ready:
-            raise UserError(_why_never(waiting, [*found, *asked.variants]))
-        for name in ready:
-            said = {**waiting.pop(name), "after": after[name]}
-            found[name] = _variant(recipe, name, said, found, asked.tune)
+    _refuse_taken(asked.variants, found)
+    for name, said in _in_turn(asked.variants, list(found)):
+        found[name] = _variant(recipe, name, said, found, asked.tune)
     return found
+
+
+def _refuse_taken(variants: Mapping[str, Variant], methods: Mapping[str, Entry]) -> None:
+    called = {*methods, *(entry.label for entry in methods.values())}
+    if taken := next((name for name in variants if name in called), None):
+        raise UserError(f"compare.variants.{taken} is called like a method; rename it.")
+
+
+def _in_turn(
+    variants: Mapping[str, Variant], methods: Sequence[str]
+) -> Iterator[tuple[str, Variant]]:
+    """Each variant after what it comes after, by the name that this has here."""
+    done, waiting = list(methods), dict(variants)
+    while waiting:
+        after = {name: _after(said, variants) for name, said in waiting.items()}
+        ready = [name for name, stage in after.items() if stage in (None, *done)]
+        if not ready:
+            raise UserError(_why_never(waiting, [*done, *waiting]))
+        for name in ready:
+            yield name, {**waiting.pop(name), "after": after[name]}
+        done += ready
 
 
 def reference_of(several: bool) -> str:
