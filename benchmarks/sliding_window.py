@@ -28,7 +28,7 @@ from jaxtyping import Float, Float32, UInt8
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from medistill.windows import gaussian, segment
+from medistill.windows import Rule, gaussian, segment
 
 VOLUME = Path("../shared/data/full_size/abdomen_mr_256.nii.gz")
 MADE = (256, 256, 37)  # the same shape, where there is no such file
@@ -122,7 +122,7 @@ def _ours(network: Timed, image: Image, arguments: argparse.Namespace) -> Labels
     (classes,) = arguments.classes
     return segment(
         run, image, patch=arguments.patch, classes=classes, batch=arguments.batch,
-        threshold=THRESHOLD,
+        rule=Rule(threshold=THRESHOLD),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 
 from medistill.errors import UserError
-from medistill.windows import gaussian, segment
+from medistill.windows import Rule, gaussian, segment
 
 Volume = Float[np.ndarray, "x y z"]
 Patches = Float[np.ndarray, "batch 1 a b c"]
@@ -66,7 +66,7 @@ def test_labels_are_those_of_sums_over_the_whole_volume(
     assert np.array_equal(
         segment(run, image, patch=(8, 8, 8), classes=4, batch=batch), labels_of(means)
     )
-    masks = segment(run, image, patch=(8, 8, 8), classes=4, batch=batch, per_class=True)
+    masks = segment(run, image, patch=(8, 8, 8), classes=4, batch=batch, rule=Rule(per_class=True))
     assert np.array_equal(masks, means > 0.5)
     assert masks.sum(0).max() > 1  # they do overlap
 
@@ -116,7 +116,9 @@ def test_a_constant_network_gives_that_constant(
     def run(patches: Patches) -> np.ndarray:
         return np.full((len(patches), 2, *patch), [[[[0.1]]], [[[answer]]]], np.float32)
 
-    found = segment(run, random_image(*shape), patch=patch, classes=2, overlap=overlap, batch=3)
+    found = segment(
+        run, random_image(*shape), patch=patch, classes=2, rule=Rule(overlap=overlap), batch=3
+    )
 
     assert found.shape == shape
     assert found.dtype == np.uint8
@@ -133,7 +135,7 @@ def test_the_threshold_is_of_the_mean_probability() -> None:
     image, run = random_image(20, 9, 8), network(3)
     means = naive(run, image, (8, 8, 8))
 
-    found = segment(run, image, patch=(8, 8, 8), classes=3, threshold=0.7)
+    found = segment(run, image, patch=(8, 8, 8), classes=3, rule=Rule(threshold=0.7))
     assert np.array_equal(found, labels_of(means, 0.7))
     assert not np.array_equal(found, labels_of(means))
 
@@ -192,7 +194,7 @@ def test_answers_may_be_read_only_and_stay_as_they_are() -> None:
         ({"classes": 256}, "256 classes do not fit"),
         ({"patch": (4, 4)}, "three sides"),
         ({"patch": (4, 0, 4)}, "three sides"),
-        ({"overlap": 1.0}, "overlap 1.0"),
+        ({"rule": Rule(overlap=1.0)}, "overlap 1.0"),
         ({"classes": 2}, r"gives \(1, 3, 4, 4, 4\)"),
     ],
 )

@@ -144,19 +144,8 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
         say: Takes one word for the log.
     """
     name = method_name(recipe)
-    if takes(recipe, "teacher") and recipe.teacher is None:
-        raise UserError(f"{name} needs a teacher: add a `teacher:` section to the recipe.")
-    if method_class(recipe).scales != "none" and recipe.teacher and recipe.teacher.grid == 1:
-        raise UserError(f"{name} needs the teacher's maps: set teacher.grid above 1, or leave it.")
-    if not takes(recipe, "tasks") and len(tasks) > 1:
-        raise UserError(
-            f"{name} trains one task, but the recipe has {len(tasks)} roots: {', '.join(tasks)}."
-        )
-    if len(tasks) > 1 and SHARED in tasks:
-        raise UserError(
-            f"A root is called {SHARED!r}, as is what several tasks have in common. Rename "
-            f"data.roots.{SHARED}."
-        )
+    _refuse_teacher(recipe, name)
+    _refuse_tasks(recipe, name, tasks)
     if recipe.teacher is not None and not takes(recipe, "teacher"):
         say(f"{name} takes no teacher: {recipe.teacher.name} is left aside.")
     if not takes(recipe, "student"):
@@ -273,6 +262,31 @@ def _refuse_beside_run(source: TeacherSource | StudentSource, role: str) -> None
                 f"{role}.{key} cannot stand beside {role}.name {source.name}: a run brings its "
                 "network as it was trained. Leave it out."
             )
+
+
+def _refuse_teacher(recipe: Recipe, method: str) -> None:
+    """Refuse a teacher that is missing, or that shows less than the method looks at."""
+    if takes(recipe, "teacher") and recipe.teacher is None:
+        raise UserError(f"{method} needs a teacher: add a `teacher:` section to the recipe.")
+    if method_class(recipe).scales != "none" and recipe.teacher and recipe.teacher.grid == 1:
+        raise UserError(
+            f"{method} needs the teacher's maps: set teacher.grid above 1, or leave it."
+        )
+
+
+def _refuse_tasks(recipe: Recipe, method: str, tasks: Sequence[str]) -> None:
+    """Refuse several roots where one is trained, and a name that several have in common."""
+    if len(tasks) < 2:
+        return
+    if not takes(recipe, "tasks"):
+        raise UserError(
+            f"{method} trains one task, but the recipe has {len(tasks)} roots: {', '.join(tasks)}."
+        )
+    if SHARED in tasks:
+        raise UserError(
+            f"A root is called {SHARED!r}, as is what several tasks have in common. Rename "
+            f"data.roots.{SHARED}."
+        )
 
 
 def _refuse_unnamed_weights(source: StudentSource, method: str) -> None:

@@ -5,6 +5,7 @@ labels at once. What is held in float is classes x one slab, not classes x the v
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -27,16 +28,32 @@ CACHED = 2**15  # voxels that are weighted and added before they leave the proce
 MOST_CLASSES = 255  # 8 bits, and 0 is the background
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How patches overlap, and what a voxel takes from them.
+
+    Args:
+        overlap: Share of a patch's side that its neighbour covers too.
+        threshold: What a mean probability must exceed.
+        per_class: Whether classes may overlap: a mask of 0 and 1 for each, (classes, x, y, z).
+    """
+
+    overlap: float = 0.5
+    threshold: float = 0.5
+    per_class: bool = False
+
+
+HALF = Rule()  # as the SAT papers have it
+
+
 def segment(
     run: Run,
     image: Float[np.ndarray, "x y z"],
     *,
     patch: Sequence[int],
     classes: int,
-    overlap: float = 0.5,
-    threshold: float = 0.5,
+    rule: Rule = HALF,
     batch: int = 1,
-    per_class: bool = False,
     on_progress: Progress | None = None,
 ) -> UInt8[np.ndarray, "*masks x y z"]:
     """Labels of a volume: 0 is background, class c is c + 1.
@@ -50,25 +67,22 @@ def segment(
         image: As the network was trained on.
         patch: Sides of a patch.
         classes: How many the network answers.
-        overlap: Share of a patch's side that its neighbour covers too.
-        threshold: What the mean probability must exceed.
+        rule: How patches overlap, and what a voxel takes.
         batch: How many patches the network gets at once.
-        per_class: Give a mask of 0 and 1 for each class instead, (classes, x, y, z); they may
-            overlap.
         on_progress: Told after each batch.
 
     Raises:
         UserError: The patch or the overlap makes no sense, or 8 bits do not hold the classes.
     """
-    side = _checked(patch, overlap)
-    if classes > MOST_CLASSES and not per_class:
+    side = _checked(patch, rule.overlap)
+    if classes > MOST_CLASSES and not rule.per_class:
         raise UserError(
             f"{classes} classes do not fit one label map of 8 bits (most: {MOST_CLASSES}). "
             "Ask for a mask per class."
         )
     padded, inside = _padded(image, side)
-    grid = [_starts(*pair, overlap) for pair in zip(padded.shape, side, strict=True)]
-    sums = _Sums(padded.shape, side, grid, classes, threshold, per_class)
+    grid = [_starts(*pair, rule.overlap) for pair in zip(padded.shape, side, strict=True)]
+    sums = _Sums(padded.shape, side, grid, classes, rule)
     corners = sorted(product(*grid), key=lambda corner: corner[sums.axis])
     for first in range(0, len(corners), batch):
         some = corners[first : first + batch]
@@ -95,8 +109,7 @@ class _Sums:
         patch: Sides of a patch.
         grid: Where patches start along each axis.
         classes: How many the network answers.
-        threshold: What a mean must exceed.
-        per_class: Whether to keep a mask per class.
+        rule: What a mean must exceed, and whether to keep a mask per class.
     """
 
     def __init__(
@@ -105,13 +118,12 @@ class _Sums:
         patch: Patch,
         grid: Sequence[Sequence[int]],
         classes: int,
-        threshold: float,
-        per_class: bool,
+        rule: Rule,
     ) -> None:
         # Counted in patches: the slab is then the smallest part of the volume that it can be.
         self.axis = int(np.argmax([n / side for n, side in zip(shape, patch, strict=True)]))
         self.patch = patch
-        self.per_class = per_class
+        self.per_class = rule.per_class
         self.weights = gaussian(patch)
         planes = max(1, CACHED // (patch[1] * patch[2]))
         self.chunks = [slice(at, at + planes) for at in range(0, patch[0], planes)]
@@ -120,10 +132,10 @@ class _Sums:
         # Rows of a window are apart in memory, and numpy takes 10 ns to begin each. As one value of
         # many bytes they are moved at once, which halves the time of 64 x 64 x 32 voxels.
         self.row = np.dtype(f"V{patch[2] * self.weights.itemsize}")
-        self.bars = _bars(shape, patch, grid, threshold)
+        self.bars = _bars(shape, patch, grid, rule.threshold)
         slab = tuple(patch[i] if i == self.axis else n for i, n in enumerate(shape))
         self.sums = np.zeros((classes, *slab), np.float32)
-        self.labels = np.zeros((classes, *shape) if per_class else shape, np.uint8)
+        self.labels = np.zeros((classes, *shape) if rule.per_class else shape, np.uint8)
         self.start = 0  # the first plane of the slab
 
     def add(

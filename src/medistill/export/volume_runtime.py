@@ -5,7 +5,7 @@ DICOM series need pydicom too.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +19,7 @@ from medistill.export.session import carried, one_line, open_session, unusable
 from medistill.export.volume_metadata import VolumeMetadata
 from medistill.scans import Scan, UnreadableScan, prepare, read_scan, restore, write_mask
 from medistill.series import holds_series
-from medistill.windows import Progress, segment
+from medistill.windows import Progress, Rule, segment
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -91,9 +91,11 @@ class VolumeModel:
             prepared.image,
             patch=self.metadata.patch,
             classes=len(self.classes),
-            overlap=self.metadata.overlap,
-            threshold=self.metadata.threshold,
-            per_class=per_class,
+            rule=Rule(
+                overlap=self.metadata.overlap,
+                threshold=self.metadata.threshold,
+                per_class=per_class,
+            ),
             on_progress=on_progress,
         )
         return restore(labels, prepared.trace)
@@ -216,10 +218,16 @@ def plan(
     if single and out.is_dir():
         raise UserError(f"{out} is a folder; name a file for the mask, such as {out}/mask.nii.gz.")
     named = {scan: out if single else out / f"{name}.nii.gz" for scan, name in found.items()}
-    scans = {scan.resolve(): scan for scan in found}
+    _refuse_clashes({s: model.masks(m) if per_class else (m,) for s, m in named.items()})
+    return list(named.items())
+
+
+def _refuse_clashes(files: Mapping[Path, Sequence[Path]]) -> None:
+    """Refuse to write over a scan, or one mask over another."""
+    scans = {scan.resolve() for scan in files}
     taken: dict[Path, Path] = {}
-    for scan, mask in named.items():
-        for file in model.masks(mask) if per_class else (mask,):
+    for scan, masks in files.items():
+        for file in masks:
             whole = file.resolve()
             if whole in scans:
                 raise UserError(f"{file} is one of the scans; name another place for the masks.")
@@ -228,7 +236,6 @@ def plan(
                     f"{file} would be the mask of {taken[whole]} and of {scan}. Predict them into "
                     "folders of their own."
                 )
-    return list(named.items())
 
 
 def find_scans(inputs: Sequence[Path]) -> dict[Path, str]:

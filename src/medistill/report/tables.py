@@ -55,10 +55,7 @@ def results_table(run: RunFolder, against: Sequence[RunFolder] = ()) -> Rows:
     for task, found in judged.items():
         told = {one.series: one.estimates for one in found}
         rows += _lines(task, keys(found), [told.get(series, {}) for series in names])
-    for words, tasks in groups(evidence).items():
-        means = [_means(series, [judged[task] for task in tasks]) for series in names]
-        rows += _lines(words, dict.fromkeys(key for found in means for key in found), means)
-    return rows
+    return rows + _mean_lines(groups(evidence), judged, names)
 
 
 def markdown(rows: Rows) -> str:
@@ -102,6 +99,19 @@ def keys(found: Sequence[Contender]) -> list[str]:
 def _marked_down(cell: str) -> str:
     """A cell that ends where it should: neither a bar nor a new line of its own ends it."""
     return " ".join(cell.splitlines()).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _mean_lines(
+    groups: Mapping[str, Sequence[str]],
+    judged: Mapping[str, Sequence[Contender]],
+    series: Iterable[int],
+) -> Rows:
+    """The rows of tasks taken together."""
+    columns, rows = list(series), list[list[str]]()
+    for words, tasks in groups.items():
+        means = [_means(one, [judged[task] for task in tasks]) for one in columns]
+        rows += _lines(words, dict.fromkeys(key for found in means for key in found), means)
+    return rows
 
 
 def _lines(first: str, keys: Iterable[str], columns: Sequence[Mapping[str, Estimate]]) -> Rows:

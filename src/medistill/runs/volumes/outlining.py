@@ -12,7 +12,7 @@ from medistill.data.volumes.dataset import VolumeDataset
 from medistill.errors import Failure
 from medistill.models.segmenters.base import Answering
 from medistill.runs.volumes.sizing import Sides
-from medistill.windows import segment
+from medistill.windows import Rule, segment
 
 Labels = UInt8[np.ndarray, "x y z"] | UInt8[np.ndarray, "classes x y z"]
 GPU_PATCHES = 4  # at a time; on a processor one patch alone keeps all cores busy
@@ -42,9 +42,8 @@ class Outliner:
             np.asarray(image, dtype=np.float32),
             patch=self.patch,
             classes=len(self.network.classes),
-            overlap=self.overlap,
+            rule=Rule(overlap=self.overlap, per_class=per_class),
             batch=1 if self.device.type == "cpu" else GPU_PATCHES,
-            per_class=per_class,
         )
 
     @torch.no_grad()

@@ -232,25 +232,30 @@ def values_of(labels: Any, where: Path) -> Values:
         raise UserError(f"{where}: labels are {labels!r}; an object of names and numbers is needed")
     found: Values = {}
     for key, told in labels.items():
-        number = str(key).strip().isdigit()
-        name, values = (told, key) if number else (key, told)
-        try:
-            # Both directions are in use: MSD has {"1": "liver"}, nnU-Net 2 {"liver": 1}.
-            numbers = tuple(int(v) for v in (values if isinstance(values, list) else [values]))
-        except (TypeError, ValueError) as error:
-            told = f"label {key!r} is {told!r}"
-            raise UserError(f"{where}: {told}; a name and a number are needed") from error
-        if not all(0 <= number <= LARGEST for number in numbers):
-            told = f"label {key!r} is {told!r}"
-            raise UserError(f"{where}: {told}; values are from 0 to {LARGEST}")
-        if class_name(str(name)) == "ignore":
-            raise UserError(f"{where}: an `ignore` label is not supported; make it background")
+        name, numbers = _class_of(key, told, where)
         if set(numbers) - {0}:
-            spelt = class_name(str(name))
-            found[spelt] = (*found.get(spelt, ()), *(n for n in numbers if n))
+            found[name] = (*found.get(name, ()), *(n for n in numbers if n))
     if not found:
         raise UserError(f"{where}: names no label but background")
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _class_of(key: Any, told: Any, where: Path) -> tuple[str, tuple[int, ...]]:
+    """One class with its values, whichever of the two is the key."""
+    name, values = (told, key) if str(key).strip().isdigit() else (key, told)
+    try:
+        # Both directions are in use: MSD has {"1": "liver"}, nnU-Net 2 {"liver": 1}.
+        numbers = tuple(int(v) for v in (values if isinstance(values, list) else [values]))
+    except (TypeError, ValueError) as error:
+        said = f"label {key!r} is {told!r}"
+        raise UserError(f"{where}: {said}; a name and a number are needed") from error
+    if not all(0 <= number <= LARGEST for number in numbers):
+        said = f"label {key!r} is {told!r}"
+        raise UserError(f"{where}: {said}; values are from 0 to {LARGEST}")
+    spelt = class_name(str(name))
+    if spelt == "ignore":
+        raise UserError(f"{where}: an `ignore` label is not supported; make it background")
+    return spelt, numbers
 
 
 def read_json(path: Path) -> dict[str, Any]:
