@@ -95,6 +95,7 @@ def gathered(rows: np.ndarray) -> np.ndarray:
     return np.concatenate(gathered_objects(rows))
 
 
+@torch.no_grad()  # torch 2.8 refuses to write into gradients that are views of one tensor, without
 def average(tensors: list[torch.Tensor]) -> None:
     """Replace tensors by their mean over the processes, in one message."""
     if not tensors or not _together():
