@@ -109,7 +109,12 @@ def _asked(network: Answering, theirs: Sequence[str], names: Mapping[str, str]) 
     unknown = [mine for mine in names if mine not in own]
     if unknown:
         raise UserError(f"--classes: the run has no class {unknown[0]!r}; it has {', '.join(own)}.")
-    mine = {other: name for name, other in names.items()}
+    mine: dict[str, str] = {}
+    for name, other in names.items():
+        if mine.setdefault(other, name) != name:
+            raise UserError(
+                f"--classes: {other!r} would be {mine[other]} and {name} at once. Say it of one."
+            )
     asked = [mine.get(other, other) for other in theirs]
     strange = [other for other, name in zip(theirs, asked, strict=True) if name not in own]
     if strange:
