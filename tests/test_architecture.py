@@ -11,8 +11,8 @@ import medistill
 
 ROOT = Path(medistill.__file__).parent
 LEAVES = {
-    "types", "catalog", "errors", "results", "case_results", "resampling", "documents", "grids",
-    "series", "scans", "windows",
+    "types", "catalog", "errors", "results", "case_results", "spreads", "resampling", "documents",
+    "grids", "series", "scans", "windows",
 }  # fmt: skip
 PARTS = LEAVES | {
     "data", "losses", "models", "methods", "training", "evaluation", "analysis", "export",
@@ -37,10 +37,11 @@ MAY_IMPORT = {
     "analysis": NOUNS | {"losses", "models"},
     "training": NOUNS | {"results", "methods"},
     "case_results": {"results"},
-    "evaluation": NOUNS | SCANS | {"results", "case_results", "data", "windows"},
+    "spreads": set(),
+    "evaluation": NOUNS | SCANS | {"results", "case_results", "spreads", "data", "windows"},
     # Of data the formats alone: one way to read an image.
     "export": NOUNS | SCANS | {"results", "data", "windows"},
-    "report": {"errors", "results", "case_results"},
+    "report": {"errors", "results", "case_results", "spreads"},
     "documents": {"errors"},
     "recipe": {"catalog", "errors", "documents"},
     "assemble": PARTS - {"runs", "report", "export", "evaluation", "analysis"},

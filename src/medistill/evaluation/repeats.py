@@ -18,25 +18,7 @@ from medistill.evaluation.intervals import LEVEL, units
 from medistill.evaluation.judge import Values, labelled, measure, question_of, resample
 from medistill.evaluation.significance import Difference, paired
 from medistill.results import PredictionTable
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A metric over the seeds.
-
-    Args:
-        mean: Over the seeds.
-        sd: Standard deviation over the seeds; None for one seed.
-        low: Lower end of the 95 % interval of the mean, for other images and other seeds.
-        high: Upper end.
-        seeds: How many there are.
-    """
-
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    seeds: int
+from medistill.spreads import Spread
 
 
 @dataclass(frozen=True)

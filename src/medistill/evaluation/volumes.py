@@ -166,12 +166,6 @@ def classes_of(cases: Sequence[CaseResult]) -> list[str]:
     return list(dict.fromkeys(name for case in cases for name in case.scores))
 
 
-def blank_cases(task: str, classes: Sequence[str]) -> list[CaseResult]:
-    """One case in which nothing was found: enough to know what metrics there are."""
-    nothing = Score(dice=0.0, surface_dice=0.0, hd95_mm=None, truth_ml=1.0, predicted_ml=0.0)
-    return [CaseResult(task, "validation", "", -1, dict.fromkeys(classes, nothing))]
-
-
 def _table(
     cases: Sequence[CaseResult], classes: Sequence[str], metric: str
 ) -> Float[np.ndarray, "cases classes"]:

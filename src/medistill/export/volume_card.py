@@ -10,7 +10,6 @@ from medistill.results import DeployedFolder
 Tasks = Sequence[tuple[str, Mapping[str, Any]]]
 
 FEW = 30  # volumes: a 95 % interval of a mean DSC is then often some 3 points wide
-STORED = "stored"
 
 
 def use(tasks: Tasks) -> str:
@@ -86,7 +85,7 @@ def _spaced(spacing: Sequence[float] | None) -> str:
 
 
 def _turned(orientation: str | None) -> str:
-    return "as stored" if orientation == STORED else orientation or ""
+    return orientation or ""
 
 
 def _intensity(known: Mapping[str, Any]) -> str:

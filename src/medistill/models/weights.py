@@ -24,11 +24,13 @@ class WeightsReport:
         source: `random`, `pretrained`, or the path of a file.
         sha256: Of the file; of the tensors where there is none.
         left_out: Tensors of the file that are not the encoder's, such as its head.
+        licence: Of a released file that was recognised; None where none is known.
     """
 
     source: str
     sha256: str
     left_out: tuple[str, ...] = ()
+    licence: str | None = None
 
 
 def load_weights(

@@ -1,7 +1,7 @@
 """What there is to choose from, read off the folders that hold it."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,7 @@ from medistill.data.layouts.base import Layout
 from medistill.data.volumes.layouts.base import VolumeLayout
 from medistill.methods.base import Method
 from medistill.models.checkpoints.base import CHECKPOINTS, Checkpoint
+from medistill.models.released_segmenters.base import RELEASED, ReleasedSegmenter
 
 STUDENTS = {
     "torchvision/shufflenet_v2_x0_5": "0.3 M parameters",
@@ -49,11 +50,16 @@ def listing(what: str) -> None:
 
 def released() -> list[tuple[str, str, str, str, str]]:
     """Name, first thought, licence, file and paper of each released foundation model."""
-    found = {n: catalog.find(CHECKPOINTS, n, Checkpoint) for n in catalog.available(CHECKPOINTS)}
-    return [
-        (name, catalog.first_line(model), model.licence or "none stated", model.found, model.paper)
-        for name, model in found.items()
-    ]
+    return [*_released(CHECKPOINTS, Checkpoint), *_released(RELEASED, ReleasedSegmenter)]
+
+
+def _released(
+    package: str, base: type[Checkpoint] | type[ReleasedSegmenter]
+) -> Iterator[tuple[str, str, str, str, str]]:
+    for name in catalog.available(package):
+        model = catalog.find(package, name, base)
+        terms = model.licence or "none stated"
+        yield name, catalog.first_line(model), terms, model.found, model.paper
 
 
 def _teachers() -> list[Table]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from medistill.report.rivals.account import Account, Against, Ranking, Row, Spread, Standing
+from medistill.report.rivals.account import Account, Against, Ranking, Row, Standing
+from medistill.spreads import Spread
 
 LABELS = {
     "student_alone": "student alone", "logit_distillation": "KD", "hint": "hint",

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 
 from medistill.report.canvas import MUTED, SERIES
 from medistill.report.rivals import figures
-from medistill.report.rivals.account import Spread
 from medistill.report.rivals.figures import LONGEST, Point, forest, plane, ranks, sizes
 from medistill.report.rivals.tables import place
 from medistill.report.wording import value_of
+from medistill.spreads import Spread
 from tests.report.reading import read
 from tests.report.sketching import dots, names, rows, sketch, texts
 

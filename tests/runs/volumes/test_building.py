@@ -12,6 +12,8 @@ from medistill.models.deployed_segmenters import save_segmenter
 from medistill.models.segmenters.base import Answering
 from medistill.recipe import Recipe, TeacherSource, validate
 from medistill.runs.volumes.building import build_student, build_teacher
+from tests.models.segmenters import published
+from tests.models.segmenters.published import SMALL, filled, wrapped
 from tests.tiny_volumes import OPTIONS, WORDS, tiny_segmenter
 
 
@@ -42,7 +44,7 @@ def test_a_run_that_lacks_a_class_does_not_teach_it(run: Path) -> None:
 
 def test_the_network_of_a_run_is_a_student_for_other_classes_too(run: Path) -> None:
     theirs = build_teacher(TeacherSource(name=f"run:{run}"), WORDS).segmenter
-    student = build_student(recipe_of(name=f"run:{run}"), ("liver", "head"))
+    student = build_student(recipe_of(name=f"run:{run}"), ("liver", "head")).segmenter
     assert student.vocabulary == ("liver", "head")
     image = torch.randn(1, 1, 8, 8, 4)
     asked = student.eval()(image, torch.tensor([[1]])).logits
@@ -51,7 +53,8 @@ def test_the_network_of_a_run_is_a_student_for_other_classes_too(run: Path) -> N
 
 def test_a_student_starts_with_the_weights_of_a_run(run: Path) -> None:
     theirs = build_teacher(TeacherSource(name=f"run:{run}"), WORDS).segmenter
-    student = build_student(recipe_of(name="sat/unet", options=OPTIONS, start=f"run:{run}"), WORDS)
+    asked = recipe_of(name="sat/unet", options=OPTIONS, start=f"run:{run}")
+    student = build_student(asked, WORDS).segmenter
     assert_close(student.state_dict(), theirs.state_dict())
 
 
@@ -80,3 +83,17 @@ def test_a_teacher_without_weights_knows_nothing_unless_that_is_asked_for() -> N
     asked = TeacherSource(name="sat/unet", options=OPTIONS, weights="random")
     assert build_teacher(asked, WORDS).random
     assert build_teacher(asked, WORDS).sha256 == build_teacher(asked, WORDS).sha256
+
+
+def test_a_released_network_is_known_by_its_name_and_hands_its_terms_on(tmp_path: Path) -> None:
+    torch.save(wrapped(filled(published.lorkd(SMALL))), tmp_path / "lorkd-imbalance-nano.pth")
+    options = {
+        "widths": [4, 6, 8], "hidden": 12, "heads": 2, "layers": 1, "feedforward": 10,
+        "embedding": 14, "mask": 5, "pool": 1,
+    }  # fmt: skip
+    weights = str(tmp_path / "lorkd-imbalance-nano.pth")
+    named = {"name": "LoRKD-Nano", "weights": weights, "options": options}
+    assert build_teacher(TeacherSource(**named), WORDS).licence == "Apache-2.0"
+    assert build_student(recipe_of(**named, task="brain"), WORDS).licence == "Apache-2.0"
+    stated = TeacherSource(**named, licence="CC-BY-4.0")
+    assert build_teacher(stated, WORDS).licence == "CC-BY-4.0"

@@ -1,12 +1,11 @@
 """A data set of volumes that is ready to be cut into patches."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medistill.data.splits import LEFT_OUT
 from medistill.scans import Preparation, Trace
 from medistill.types import Task
 
@@ -55,11 +54,3 @@ class VolumeDataset:
 
     def __len__(self) -> int:
         return len(self.patients)
-
-    def undivided(self) -> "VolumeDataset":
-        """The same with all of its training volumes, whatever fraction of them a run sees."""
-        rest = self.splits.get(LEFT_OUT)
-        if rest is None:
-            return self
-        train = np.sort(np.concatenate([self.splits["train"], rest]))
-        return replace(self, splits={**self.splits, "train": train})

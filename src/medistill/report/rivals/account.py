@@ -5,28 +5,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from medistill.report.wording import Number
+from medistill.spreads import Spread
 
 ALONE = "student_alone"  # the reference where each run trains one task
 LEVEL = 0.05  # a corrected p-value below it is no noise
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A metric over the seeds.
-
-    Args:
-        mean: Over the seeds.
-        sd: Standard deviation over the seeds; None for one seed.
-        low: Lower end of the 95 % interval of the mean, for other images and other seeds.
-        high: Upper end.
-        seeds: How many there are.
-    """
-
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -155,11 +137,6 @@ class Standing:
     def students(self) -> tuple[Row, ...]:
         """What competes: ways of making the same small network."""
         return tuple(row for row in self.rows if row.student)
-
-    @property
-    def foundations(self) -> tuple[Row, ...]:
-        """The foundation model itself, tuned in some way: no rival, and what a student is up to."""
-        return tuple(row for row in self.rows if not row.student)
 
     def row(self, entry: str) -> Row | None:
         """What an entry reached here; None where it did not run."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from medistill.report.markup import Html, element, figure, number, together
 from medistill.report.rivals import figures
-from medistill.report.rivals.account import Account, Against, Ranking, Row, Spread, Standing
+from medistill.report.rivals.account import Account, Against, Ranking, Row, Standing
 from medistill.report.rivals.conclusions import chance, difference, verdict
 from medistill.report.rivals.tables import told
 from medistill.report.tables import Table
@@ -16,6 +16,7 @@ from medistill.report.wording import (
     metric,
 )
 from medistill.results import Estimate
+from medistill.spreads import Spread
 
 OTHERS = ("balanced_accuracy", "auroc", "expected_calibration_error")
 

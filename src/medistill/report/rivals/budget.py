@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medistill.report.rivals.account import Account, Row, Spread, Standing
+from medistill.report.rivals.account import Account, Row, Standing
 from medistill.report.rivals.figures import Point
 from medistill.report.wording import Number, metric
+from medistill.spreads import Spread
 
 MEGABYTE = 1e6
 

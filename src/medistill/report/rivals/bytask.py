@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from medistill.report.markup import Html, element, folded, number, together
-from medistill.report.rivals.account import Account, Against, Reached, Row, Spread, Standing
+from medistill.report.rivals.account import Account, Against, Reached, Row, Standing
 from medistill.report.rivals.conclusions import chance, difference, verdict
 from medistill.report.rivals.tables import DAGGER, Best, drawn, held, place, told
 from medistill.report.tables import Table
 from medistill.report.wording import UNDEFINED, amount, counted, inside, metric
+from medistill.spreads import Spread
 
 MEAN = "mean"
 TESTED = (

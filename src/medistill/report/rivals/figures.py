@@ -18,9 +18,10 @@ from medistill.report.canvas import (
     short,
 )
 from medistill.report.markup import Html
-from medistill.report.rivals.account import ALONE, Ranking, Row, Spread, Standing
+from medistill.report.rivals.account import ALONE, Ranking, Row, Standing
 from medistill.report.rivals.tables import place
 from medistill.report.wording import amount, inside, metric, value_of
+from medistill.spreads import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,11 +2,12 @@
 
 from medistill.report.markup import Html, element, figure
 from medistill.report.rivals import figures
-from medistill.report.rivals.account import Account, Spread, Standing
+from medistill.report.rivals.account import Account, Standing
 from medistill.report.rivals.budget import MEGABYTE, Budget, best_within, points
 from medistill.report.rivals.costs import cost_table
 from medistill.report.rivals.tables import drawn, found, labels_of, size_table, student_of, told
 from medistill.report.wording import amount, inside, metric
+from medistill.spreads import Spread
 
 AXES = (("latency_ms_p50", "latency an image", "ms", 1.0), ("bytes", "weights", "MB", MEGABYTE))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 
 from medistill.report.markup import Html, element
-from medistill.report.rivals.account import Account, Row, Spread, Standing
+from medistill.report.rivals.account import Account, Row, Standing
 from medistill.report.tables import Table
 from medistill.report.wording import (
     UNDEFINED,
@@ -15,6 +15,7 @@ from medistill.report.wording import (
     significant,
     value_of,
 )
+from medistill.spreads import Spread
 
 DAGGER = "\N{DAGGER}"  # a start without an expert of its own
 

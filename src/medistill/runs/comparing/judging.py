@@ -1,7 +1,7 @@
 """From finished runs to what may be concluded: means, intervals, tests, ranks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import mean, median
 from typing import Any
@@ -14,11 +14,12 @@ from medistill.evaluation.repeats import Repeated
 from medistill.evaluation.selection import LOWER_IS_BETTER
 from medistill.evaluation.significance import Difference, holm
 from medistill.report.averages import averaged as over_tasks
-from medistill.report.rivals.account import Against, Ranking, Reached, Row, Spread, Standing
+from medistill.report.rivals.account import Against, Ranking, Reached, Row, Standing
 from medistill.report.wording import METRICS, Number, counted
 from medistill.results import Estimate, RunFolder, read_json, read_metrics
 from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final
 from medistill.runs.comparing.measuring import Measured, Measurements, averaged
+from medistill.spreads import Spread
 
 FEWEST_BLOCKS = 5  # below, a critical difference is wider than any ranks can differ
 FROM_SCRATCH = "from scratch"
@@ -321,7 +322,7 @@ def _reached(
 
 
 def _spreads(found: Mapping[str, Repeated]) -> dict[str, Spread]:
-    return {name: Spread(**asdict(one.spread())) for name, one in found.items()}
+    return {name: one.spread() for name, one in found.items()}
 
 
 def _images(account: Sequence[Mapping[str, Any]]) -> dict[str, int]:

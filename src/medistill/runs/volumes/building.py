@@ -11,6 +11,7 @@ from medistill.assemble import RUN
 from medistill.errors import UserError
 from medistill.models.deployed import find_deployed
 from medistill.models.deployed_segmenters import load_segmenter, load_segmenter_weights
+from medistill.models.released_segmenters.base import find_release
 from medistill.models.segmenters.base import Answering, Segmenter, build_segmenter
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, StudentSource, TeacherSource
@@ -21,13 +22,13 @@ _OF_IMAGES = ("mean", "std", "size", "grid")
 
 @dataclass(frozen=True)
 class Known:
-    """A teacher's network, and where it comes from.
+    """A student's or a teacher's network, and where it comes from.
 
     Args:
-        segmenter: Not yet frozen.
+        segmenter: As it starts; not yet frozen.
         name: As the recipe calls it.
         sha256: Of its weights.
-        licence: Which a student inherits, where known.
+        licence: Of its weights, where known: every network that comes of them inherits it.
         random: It never learned anything; every report says so.
     """
 
@@ -38,7 +39,7 @@ class Known:
     random: bool
 
 
-def build_student(recipe: Recipe, words: tuple[str, ...]) -> Segmenter:
+def build_student(recipe: Recipe, words: tuple[str, ...]) -> Known:
     """The student with its starting weights, which may be asked for these classes.
 
     Raises:
@@ -47,15 +48,19 @@ def build_student(recipe: Recipe, words: tuple[str, ...]) -> Segmenter:
     source = recipe.student
     _refuse_settings_of_images(source, "student")
     if source.name.startswith(RUN):
-        return _of_run(source, source.task, words, "student")
-    segmenter = build_segmenter(source.name, source.options, words)
+        segmenter = _of_run(source, source.task, words, "student")
+        return Known(segmenter, source.name, digest(segmenter), None, random=False)
+    segmenter = build_segmenter(_design(source.name), source.options, words)
     if source.start is not None:
         start = source.start.removeprefix(RUN)
-        load_segmenter_weights(segmenter, start, task=source.task)
+        report = load_segmenter_weights(segmenter, start, task=source.task)
     else:
         # Of a released decomposition a task is the region of an expert.
-        load_segmenter_weights(segmenter, source.weights, expert=source.task, role="student")
-    return segmenter
+        report = load_segmenter_weights(
+            segmenter, source.weights, expert=source.task, role="student"
+        )
+    random = source.start is None and source.weights == RANDOM
+    return Known(segmenter, source.name, digest(segmenter), report.licence, random)
 
 
 def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
@@ -65,6 +70,7 @@ def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
         UserError: There is no such network, or no weights for it.
     """
     _refuse_settings_of_images(source, "teacher")
+    licence = source.licence
     if source.name.startswith(RUN):
         segmenter = _of_run(source, None, words, "teacher")
     elif source.weights is None:
@@ -75,10 +81,17 @@ def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # `random` is the same teacher after a resume
-            segmenter = build_segmenter(source.name, source.options, words)
-        load_segmenter_weights(segmenter, source.weights, role="teacher")
+            segmenter = build_segmenter(_design(source.name), source.options, words)
+        report = load_segmenter_weights(segmenter, source.weights, role="teacher")
+        licence = licence or report.licence
     random = source.weights == RANDOM
-    return Known(segmenter, source.name, digest(segmenter), source.licence, random)
+    return Known(segmenter, source.name, digest(segmenter), licence, random)
+
+
+def _design(name: str) -> str:
+    """The network of a released model's name, however it is spelt; else the name as it is."""
+    release = find_release(name)
+    return release.segmenter if release else name
 
 
 def _of_run(

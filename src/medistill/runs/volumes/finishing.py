@@ -137,4 +137,5 @@ def _one_network(networks: Mapping[str, Answering]) -> bool:
 
 
 def _provenance(job: VolumeJob) -> dict[str, Any]:
-    return {"licences": inherited_licences(job.recipe), "method": job.recipe.method["name"]}
+    licences = dict.fromkeys([*inherited_licences(job.recipe), *job.licences])
+    return {"licences": list(licences), "method": job.recipe.method["name"]}

@@ -28,7 +28,6 @@ from medistill.errors import UserError
 from medistill.methods.base import Method
 from medistill.models.segmentation_teachers import FrozenSegmenter
 from medistill.models.segmenters.base import Segmenter
-from medistill.models.weights import digest
 from medistill.recipe import Recipe, dump
 from medistill.results import RunFolder, write_json, write_text
 from medistill.runs.ancestry import save_sources, warn_of_shared_images
@@ -56,6 +55,7 @@ class VolumeJob:
         opened: The roots.
         patch: Sides of what a network sees at a time.
         known: The teacher's network; None without one.
+        licences: Of the weights that student and teacher start from, where known.
         method: About to be trained.
         validation: What chooses a checkpoint.
         started: When the preparation began, in seconds since 1970.
@@ -68,6 +68,7 @@ class VolumeJob:
     opened: Sequence[OpenedVolumes]
     patch: Sides
     known: Known | None
+    licences: tuple[str, ...]
     method: Method
     validation: VolumeValidation
     started: float
@@ -105,7 +106,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     torch.manual_seed(recipe.training.seed)
     student = build_student(recipe, words)
     opened = _opened(recipe, layouts, run, console)
-    patch = chosen_patch(recipe, opened, [student, *([known.segmenter] if known else [])])
+    patch = chosen_patch(recipe, opened, [student.segmenter, *([known.segmenter] if known else [])])
     console.say(f"patches of {' x '.join(map(str, patch))} voxels")
     datasets = [one.dataset for one in opened]
     validation = VolumeValidation(datasets, recipe, patch, device)
@@ -121,10 +122,11 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     torch.manual_seed(recipe.training.seed)
     with console.advised():
         method = build_method(
-            recipe, student=student, teacher=teacher, tasks=[d.task for d in datasets]
+            recipe, student=student.segmenter, teacher=teacher, tasks=[d.task for d in datasets]
         )
+    licences = tuple(one.licence for one in (known, student) if one and one.licence)
     return VolumeJob(
-        recipe, run, console, device, opened, patch, known, method, validation, started
+        recipe, run, console, device, opened, patch, known, licences, method, validation, started
     )
 
 
@@ -205,9 +207,9 @@ def _record(
     write_text(run.recipe, dump(recipe))
 
 
-def _made_of(known: Known | None, student: Segmenter) -> dict[str, Any]:
+def _made_of(known: Known | None, student: Known) -> dict[str, Any]:
     """The teacher that is asked, and hashes of the weights that both begin with."""
-    weights = {"student": digest(student)}
+    weights = {"student": student.sha256}
     if known is None:
         return {"teacher": None, "weights": weights}
     teacher = {"name": known.name, "licence": known.licence, "random": known.random}
