@@ -74,6 +74,11 @@ def quick_finish(patch: pytest.MonkeyPatch, *, export: bool = False) -> None:
         patch.setattr("medistill.runs.finishing.export_task", lambda *_, **__: "not exported")
 
 
+def written(folder: Path) -> dict[str, int]:
+    """When each file of a folder was written."""
+    return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
 def make_manifest(folder: Path) -> Path:
     """Breast phantoms in one folder, described by a table with splits and patients."""
     from medistill.data.phantoms import FINDINGS, make_phantoms
@@ -133,4 +138,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, phantoms: Phantoms) -> It
         refuse_network(patch)
         quick_finish(patch, export=True)
         assert run(["train", str(recipe), "--out", str(folder / "run")]) == 0
+    before = written(folder / "run")
     yield Finished(folder / "run", recipe, said.getvalue())
+    after = written(folder / "run")
+    changed = [name for name, when in before.items() if after.get(name) != when]
+    assert not changed, f"a test wrote to the run that all share: {changed}. Give it a copy."

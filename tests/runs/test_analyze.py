@@ -176,13 +176,13 @@ class TestSlips:
 
 class TestTeacher:
     def test_probe_says_what_it_said_in_training(
-        self, finished: Finished, phantoms: Phantoms
+        self, finished: Finished, first: RunFolder
     ) -> None:
         looked = gather([RunFolder(finished.path)], None, "test", CPU, QUIET)
         teacher, student = looked.subjects
         assert (teacher.name, student.name) == ("teacher (probe)", finished.path.name)
         recipe = read_recipe(finished.recipe)
-        job = prepare(recipe, RunFolder(finished.path), CPU, QUIET)
+        job = prepare(recipe, first, CPU, QUIET)
         assert job.teaching is not None
         for batch in batches(looked.opened, "test"):
             said, wanted = teacher.ask(batch), job.teaching.asked(batch)

@@ -6,22 +6,17 @@ from typing import Any
 
 from torch import nn
 
-from medistill.export.card import write_card
 from medistill.models.deployed import save_deployed
 from medistill.models.networks import Student
-from medistill.report.averages import lines
-from medistill.report.evidence import Evidence
-from medistill.report.page import write_page
 from medistill.results import (
     SHARED,
-    read_json,
-    write_json,
     write_metrics,
     write_predictions,
 )
 from medistill.runs.ancestry import inherited_licences
 from medistill.runs.export import export_task
 from medistill.runs.preparing import Job
+from medistill.runs.recording import conclude
 from medistill.runs.shipping import (
     Judged,
     batches,
@@ -49,15 +44,7 @@ def finish(job: Job, *, earlier: float = 0.0) -> None:
         _ship(job, networks)
     else:
         _deploy_features(job, job.method.deploy())
-    seconds = earlier + time.time() - job.started
-    facts = read_json(job.run.environment)
-    write_json(job.run.environment, {**facts, "seconds": round(seconds, 1)})
-    write_card(job.run)
-    page = write_page(job.run)
-    job.run.finish()
-    for line in lines(Evidence(job.run)):
-        job.console.say(line)
-    job.console.say(f"report: {page}")
+    conclude(job.run, job.console, seconds=earlier + time.time() - job.started)
 
 
 def _ship(job: Job, networks: Mapping[str, nn.Module]) -> None:

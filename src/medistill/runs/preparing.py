@@ -27,12 +27,12 @@ from medistill.evaluation.operating import positive_class
 from medistill.methods.base import Method
 from medistill.models.networks import Student
 from medistill.models.weights import digest
-from medistill.recipe import Recipe, dump
-from medistill.results import RunFolder, write_json, write_text
-from medistill.runs.ancestry import save_sources, warn_of_shared_images
+from medistill.recipe import Recipe
+from medistill.results import RunFolder
+from medistill.runs.ancestry import warn_of_shared_images
 from medistill.runs.console import Console
-from medistill.runs.environment import environment
 from medistill.runs.images import open_images, refuse_or_warn, say_splits
+from medistill.runs.recording import record, told_findings
 from medistill.runs.teaching import Classroom, Teaching
 from medistill.runs.validating import Validation
 from medistill.training.distributed import main_process, rank, world
@@ -98,7 +98,12 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     validation = _validation(recipe, opened, device)
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
-        _record(recipe, run, opened, warnings, _made_of(recipe, foundation, student))
+        described = {one.name: _described(one, warnings) for one in opened}
+        made_of = {
+            "data": {one.name: one.dataset.store.key for one in opened},
+            **_made_of(recipe, foundation, student),
+        }
+        record(recipe, run, opened, described=described, made_of=made_of)
     teaching = None
     if recipe.teacher is not None and takes(recipe, "teacher"):
         classroom = Classroom(recipe, recipe.teacher, opened, device, console)
@@ -133,24 +138,6 @@ def _validation(recipe: Recipe, opened: Sequence[Opened], device: torch.device) 
     return validation
 
 
-def _record(
-    recipe: Recipe,
-    run: RunFolder,
-    opened: Sequence[Opened],
-    warnings: Sequence[str],
-    made_of: dict[str, Any],
-) -> None:
-    """Write what is known before the training; the recipe last, for it makes a folder a run."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    save_sources(opened, run)
-    for one in opened:
-        one.save_splits(run.splits)
-    write_json(run.data, {one.dataset.task.name: _described(one, warnings) for one in opened})
-    data = {one.dataset.task.name: one.dataset.store.key for one in opened}
-    write_json(run.environment, {**environment(), "data": data, **made_of})
-    write_text(run.recipe, dump(recipe))
-
-
 def _made_of(recipe: Recipe, foundation: Foundation | None, student: Student) -> dict[str, Any]:
     """The teacher that is asked, and hashes of the weights that both begin with."""
     weights = {"student": digest(student.encoder)}
@@ -173,8 +160,9 @@ def _described(one: Opened, warnings: Sequence[str]) -> dict[str, Any]:
         }
         for split, rows in one.dataset.splits.items()
     }
-    findings = [
-        {"severity": f.severity, "kind": f.kind, "message": f.message} for f in one.findings
-    ]
-    findings += [{"severity": "warning", "kind": "shared", "message": said} for said in warnings]
-    return {"classes": classes, "how": one.how, "counts": counts, "findings": findings}
+    return {
+        "classes": classes,
+        "how": one.how,
+        "counts": counts,
+        "findings": told_findings(one.findings, warnings),
+    }

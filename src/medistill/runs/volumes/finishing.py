@@ -8,15 +8,12 @@ from torch import nn
 
 from medistill.case_results import CaseResult, write_cases
 from medistill.evaluation.volumes import judge_regions
-from medistill.export.card import write_card
 from medistill.models.deployed_segmenters import save_segmenter
 from medistill.models.segmenters.base import Answering
-from medistill.report.averages import lines
-from medistill.report.evidence import Evidence
-from medistill.report.page import write_page
-from medistill.results import SHARED, Metrics, read_json, write_json, write_metrics
+from medistill.results import SHARED, Metrics, write_json, write_metrics
 from medistill.runs.ancestry import inherited_licences
 from medistill.runs.images import counting
+from medistill.runs.recording import conclude
 from medistill.runs.shipping import merge
 from medistill.runs.volumes.exporting import export_task
 from medistill.runs.volumes.judging import JUDGED_SPLITS, Judge
@@ -41,15 +38,7 @@ def finish(job: VolumeJob, *, earlier: float = 0.0) -> None:
     _ship(job, networks)
     if SHARED in deployed:
         _ship_shared(job, deployed[SHARED])
-    seconds = earlier + time.time() - job.started
-    facts = read_json(job.run.environment)
-    write_json(job.run.environment, {**facts, "seconds": round(seconds, 1)})
-    write_card(job.run)
-    page = write_page(job.run)
-    job.run.finish()
-    for line in lines(Evidence(job.run)):
-        job.console.say(line)
-    job.console.say(f"report: {page}")
+    conclude(job.run, job.console, seconds=earlier + time.time() - job.started)
 
 
 def _judge(job: VolumeJob, networks: Mapping[str, Answering]) -> None:

@@ -28,12 +28,12 @@ from medistill.errors import UserError
 from medistill.methods.base import Method
 from medistill.models.segmentation_teachers import FrozenSegmenter
 from medistill.models.segmenters.base import Segmenter
-from medistill.recipe import Recipe, dump
-from medistill.results import RunFolder, write_json, write_text
-from medistill.runs.ancestry import save_sources, warn_of_shared_images
+from medistill.recipe import Recipe
+from medistill.results import RunFolder
+from medistill.runs.ancestry import warn_of_shared_images
 from medistill.runs.console import Console
-from medistill.runs.environment import environment
 from medistill.runs.images import heed
+from medistill.runs.recording import record, told_findings
 from medistill.runs.roots import volume_roots
 from medistill.runs.volumes.building import Known, build_student, build_teacher
 from medistill.runs.volumes.roots import classes_of, open_roots, say_splits
@@ -113,7 +113,9 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     validation.refuse_unknown_metric()
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
-        _record(recipe, run, opened, warnings, _made_of(known, student))
+        described = {one.name: _described(one, warnings) for one in opened}
+        made_of = {"data": {one.name: _key(one) for one in opened}, **_made_of(known, student)}
+        record(recipe, run, opened, described=described, made_of=made_of)
     teacher = None
     if known is not None:
         place(known.segmenter, device)
@@ -189,24 +191,6 @@ def _say_left_aside(recipe: Recipe, console: Console) -> None:
             console.say(f"{key} is a setting for images: it is left aside.")
 
 
-def _record(
-    recipe: Recipe,
-    run: RunFolder,
-    opened: Sequence[OpenedVolumes],
-    warnings: Sequence[str],
-    made_of: Mapping[str, Any],
-) -> None:
-    """Write what is known before the training; the recipe last, for it makes a folder a run."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    save_sources(opened, run)
-    for one in opened:
-        one.save_splits(run.splits)
-    write_json(run.data, {one.name: _described(one, warnings) for one in opened})
-    data = {one.name: _key(one) for one in opened}
-    write_json(run.environment, {**environment(), "data": data, **made_of})
-    write_text(run.recipe, dump(recipe))
-
-
 def _made_of(known: Known | None, student: Known) -> dict[str, Any]:
     """The teacher that is asked, and hashes of the weights that both begin with."""
     weights = {"student": student.sha256}
@@ -224,10 +208,6 @@ def _described(one: OpenedVolumes, warnings: Sequence[str]) -> dict[str, Any]:
         split: {name: _shown(one, rows, place) for place, name in enumerate(classes)}
         for split, rows in dataset.splits.items()
     }
-    findings = [
-        {"severity": f.severity, "kind": f.kind, "message": f.message} for f in one.findings
-    ]
-    findings += [{"severity": "warning", "kind": "shared", "message": said} for said in warnings]
     return {
         "kind": "segmentation",
         "classes": classes,
@@ -235,7 +215,7 @@ def _described(one: OpenedVolumes, warnings: Sequence[str]) -> dict[str, Any]:
         "how": one.how,
         "volumes": {split: len(rows) for split, rows in dataset.splits.items()},
         "counts": counts,
-        "findings": findings,
+        "findings": told_findings(one.findings, warnings),
         "preparation": dataset.preparation.as_document(),
     }
 
