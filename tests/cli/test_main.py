@@ -54,7 +54,7 @@ def test_the_module_is_the_command() -> None:
     [
         (["trian"], "No such command 'trian'"),
         (["train"], "Missing argument"),
-        (["train", "recipe.yaml", "--bogus"], "No such option: --bogus"),
+        (["train", "recipe.yaml", "--bogus"], "No such option"),
         (["list", "pets"], "'pets' is not one of 'methods'"),
         (["train", "none.yaml"], "No recipe at none.yaml (looked for /"),
         (["check", "nowhere"], "No data at nowhere (looked for /"),
@@ -96,7 +96,10 @@ def test_a_wrong_command_line_ends_in_one_line(
         ("teacher.name=timm/test_resnett", "Did you mean test_resnet"),
         ("teacher={name: 'run:nowhere'}", "No deployed network in nowhere (looked in /"),
         ("teacher.grid=9", "teacher.grid 9 does not fit"),
-        ("student.name=timm/test_coatnet", "timm/test_coatnet does not take images of 32 pixels"),
+        (
+            "student.name=timm/efficientvit_m0",
+            "timm/efficientvit_m0 does not take images of 32 pixels",
+        ),
         ("student.start=run:nowhere", "No deployed network in nowhere"),
         (
             "student.name=resnet18",

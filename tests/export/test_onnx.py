@@ -127,6 +127,10 @@ def test_network_beyond_what_one_file_holds_is_refused_in_one_line(tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 9),
+    reason="torch 2.8 traces what it cannot export; the check against torch is then what notices",
+)
 def test_network_that_onnx_has_no_words_for_is_refused_in_one_line(tmp_path: Path) -> None:
     class Bound(Small):
         def forward(self, images: torch.Tensor) -> object:

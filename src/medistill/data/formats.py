@@ -1,5 +1,6 @@
 """Image files -> pictures: PNG, JPEG, TIFF, BMP and DICOM. No torch here: `predict` uses it."""
 
+import math
 import os
 import struct
 import warnings
@@ -124,6 +125,8 @@ def _marked_as_dicom(path: Path) -> bool:
 def _read_with_pillow(path: Path) -> Picture:
     try:
         with Image.open(path) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError  # where somebody took the filter off again
             pages = getattr(image, "n_frames", 1)
             # A JPEG of several pictures (MPO) shows its first one in every viewer.
             if pages > 1 and image.format != "MPO":
