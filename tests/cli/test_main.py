@@ -97,8 +97,8 @@ def test_a_wrong_command_line_ends_in_one_line(
         ("teacher={name: 'run:nowhere'}", "No deployed network in nowhere (looked in /"),
         ("teacher.grid=9", "teacher.grid 9 does not fit"),
         (
-            "student.name=timm/efficientvit_m0",
-            "timm/efficientvit_m0 does not take images of 32 pixels",
+            "student.name=timm/levit_128s",
+            "timm/levit_128s does not take images of 32 pixels",
         ),
         ("student.start=run:nowhere", "No deployed network in nowhere"),
         (
