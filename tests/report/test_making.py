@@ -84,6 +84,12 @@ class TestCost:
         assert "95th" not in text
         assert "Weights 5.15 MB \N{EN DASH}" in text
 
+    def test_ranks_of_experts_are_told(self, tmp_path: Path) -> None:
+        run = folders.several_tasks(tmp_path / "run")
+        assert "rank" not in shown(cost(Evidence(run))).text
+        write_json(run.cost, {**read_json(run.cost), "unfused": {"ranks": [78, 2, 4]}})
+        assert "experts of rank 78, 2 and 4, in the order" in shown(cost(Evidence(run))).text
+
     def test_worst_parity_of_all_tasks_is_told(self, tmp_path: Path) -> None:
         run = folders.several_tasks(tmp_path / "run")
         write_json(run.parity, {**read_json(run.parity), "busi": {"largest": 3e-5, "pictures": 4}})

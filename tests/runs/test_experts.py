@@ -78,7 +78,7 @@ class TestFound:
         assert not page.unbalanced
         said = page.text
         for words in ("How alike the experts are", "One feature, one fact",
-                      "Where it looked: brain", "experts not folded in"):  # fmt: skip
+                      "Where it looked: brain", "of rank 2 and 2 not folded in"):  # fmt: skip
             assert words in said
         assert str(looked.parent) not in said
 

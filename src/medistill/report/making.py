@@ -18,6 +18,7 @@ from medistill.report.wording import (
     counted,
     duration,
     inside,
+    listed,
     metric,
     significant,
     spoken,
@@ -84,7 +85,11 @@ def cost(evidence: Evidence) -> list[Html]:
     unit = "patch" if any(evidence.segments(task) for task in evidence.tasks) else "image"
     on = f"One {unit} at a time in ONNX Runtime{f' on {processor}' if processor else ''}."
     costs = _costs(known, evidence.cost.get("ratios") or {}, on, unit)
-    parts = [*([costs.html("figured")] if known else []), *_parity(evidence.parity, unit)]
+    parts = [
+        *([costs.html("figured")] if known else []),
+        *_ranks(evidence.cost),
+        *_parity(evidence.parity, unit),
+    ]
     return [element("h2", "Cost and export"), *parts] if parts else []
 
 
@@ -153,6 +158,15 @@ def _at(record: Document, path: Sequence[str]) -> Any:
     for key in path:
         found = (found or {}).get(key)
     return found
+
+
+def _ranks(cost: Document) -> list[Html]:
+    """Of experts, which were folded in."""
+    ranks = (cost.get("unfused") or {}).get("ranks", [])
+    if not ranks:
+        return []
+    how = f"{listed([str(rank) for rank in ranks])}, in the order of the regions"
+    return [element("p", f"Folded into the networks: experts of rank {how}.", class_="quiet")]
 
 
 def _costs(

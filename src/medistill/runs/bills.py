@@ -51,7 +51,7 @@ def cost_unfused(
         networks: Of each task.
         size: Side of the images.
     """
-    ranks = (load_checkpoint(run.best).method.get(RANKS) or {}).get("ranks")
+    ranks = expert_ranks(run)
     if not ranks or not run.deployed(SHARED).config.exists():
         return None
     backbone = load_deployed(run.deployed(SHARED).path)[0].encoder
@@ -65,8 +65,13 @@ def cost_unfused(
         "bytes": sum(each.numel() * each.element_size() for each in [*held, *backbone.buffers()]),
         "macs": macs,
         "flops": 2 * macs,
-        "ranks": list(ranks),
+        "ranks": ranks,
     }
+
+
+def expert_ranks(run: RunFolder) -> list[int]:
+    """Of each region's expert, in the order of the regions; none for a run without experts."""
+    return list((load_checkpoint(run.best).method.get(RANKS) or {}).get("ranks", ()))
 
 
 def _macs(decomposed: Decomposed, size: int) -> int:

@@ -25,6 +25,7 @@ from medistill.models.networks import Student
 from medistill.recipe import read_recipe
 from medistill.report.evidence import Evidence, distinct_names
 from medistill.report.plates import similarity_plate
+from medistill.report.wording import listed
 from medistill.results import RunFolder, read_json
 from medistill.runs.console import Console
 from medistill.runs.features import see
@@ -127,7 +128,10 @@ def costs(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
             met.append(teacher)
         lines[f"{name}, one task"] = known.get("student") or {}
         lines[f"{several}, as deployed"] = known.get("together") or {}
-        lines[f"{several}, experts not folded in"] = known.get("unfused") or {}
+        unfused = known.get("unfused") or {}
+        ranks = [str(rank) for rank in unfused.get("ranks", ())]
+        if ranks:
+            lines[f"{several}, experts of rank {listed(ranks)} not folded in"] = unfused
     return [{**line, "name": words} for words, line in lines.items() if line]
 
 

@@ -131,6 +131,8 @@ def test_experts_are_folded_into_networks_of_the_students_size(
     assert (decomposed.path / "deployed" / "shared" / "config.json").exists()
     assert read_json(decomposed.environment)["teacher"]["name"] == f"run:{taught.path}"
     assert set(read_jsonl(decomposed.log)[0]["losses"]) == {"labels", "imitation"}
+    assert read_json(decomposed.cost)["unfused"]["ranks"] == [2, 2]
+    assert "unfused" not in read_json(taught.cost)
 
 
 def test_an_exported_expert_outlines_a_scan_on_its_own_grid(

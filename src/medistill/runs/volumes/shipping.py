@@ -11,6 +11,7 @@ from medistill.export.volume_profile import ScanProfile, quantities
 from medistill.models.deployed_segmenters import read_segmenter_config, save_segmenter
 from medistill.models.segmenters.base import Answering, Segmenter
 from medistill.results import RunFolder, write_json
+from medistill.runs.bills import expert_ranks
 from medistill.runs.volumes.outlining import Outliner
 from medistill.runs.volumes.sizing import Sides
 
@@ -48,10 +49,11 @@ def save_costs(
     if teacher is not None:
         whole = _cost(Answering(teacher, network.classes), opened, patch)
     measured = {name: value for name, value in own.items() if name != "threads"}
-    write_json(
-        run.cost,
-        {"student": own, "teacher": whole, "ratios": ratios(measured, whole) if whole else {}},
-    )
+    ranks = expert_ranks(run)
+    write_json(run.cost, {
+        "student": own, "teacher": whole, "ratios": ratios(measured, whole) if whole else {},
+        **({"unfused": {"ranks": ranks}} if ranks else {}),
+    })  # fmt: skip
 
 
 def _profile(opened: OpenedVolumes) -> ScanProfile:
