@@ -1,6 +1,5 @@
 """Whether two networks differ, judged on the same samples."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -29,21 +28,6 @@ class Difference:
     low: float | None
     high: float | None
     p: float | None
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """McNemar's exact test of two networks' errors.
-
-    Args:
-        only_first: Samples that the first network alone calls right.
-        only_second: Samples that the second network alone calls right.
-        p: Two-sided probability of a split as uneven, were either as likely to be right.
-    """
-
-    only_first: int
-    only_second: int
-    p: float
 
 
 def paired_differences(
@@ -82,16 +66,6 @@ def paired_differences(
         for name in values[0]
         if name in values[1]
     }
-
-
-def mcnemar(first: PredictionTable, second: PredictionTable) -> McNemar:
-    """McNemar's exact test on two networks' right and wrong calls of the same samples."""
-    one, other = (table.predicted == table.targets for table in paired(first, second))
-    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
-    discordant = only_first + only_second
-    tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
-    # Whole numbers to the end: 2 ** discordant is beyond a float from 1024 on.
-    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**discordant))
 
 
 def holm(chances: Mapping[str, float]) -> dict[str, float]:
