@@ -67,6 +67,7 @@ class Data(Section):
     foreground: float = Field(default=0.67, ge=0, le=1)
     mixing: Literal["mixed", "region"] = "mixed"
     steps: int = Field(default=100, ge=1)
+    patches: int | None = Field(default=None, ge=1)  # of each volume; without end by default
     store: Path = Path("~/.cache/medistill")
 
     @model_validator(mode="before")

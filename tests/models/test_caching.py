@@ -350,6 +350,13 @@ def test_of_several_maps_a_grid_coarsens_the_last_and_none_is_left_out(
         plan.refuse_over_free_disk()
 
 
+def test_without_maps_fewer_rows_are_proposed() -> None:
+    shapes = {"features": (10,), "logits": (4, 8, 8, 8)}
+    plan = CachePlan(shapes, 100, 1000, 1.0, Path("/cache"), per="data.patches")
+    with pytest.raises(UserError, match=r"kB free\. Lower data\.patches, set teacher\.cache"):
+        plan.refuse_over_free_disk()
+
+
 def test_room_that_a_killed_build_takes_counts_as_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

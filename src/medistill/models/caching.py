@@ -54,6 +54,7 @@ class CachePlan:
         free_bytes: What the disk has.
         seconds: What computing them will take, as one batch suggests.
         folder: Where they go.
+        per: The setting by which their number grows.
     """
 
     shapes: Shapes
@@ -61,6 +62,7 @@ class CachePlan:
     free_bytes: int
     seconds: float
     folder: Path
+    per: str = "data.views"
 
     @property
     def bytes(self) -> int:
@@ -83,6 +85,9 @@ class CachePlan:
         )
 
     def _way_out(self) -> str:
+        others = f"lower {self.per}, set teacher.cache to false, or make room."
+        if not map_names(self.shapes):
+            return f"L{others[1:]}"
         # Who wants several maps cannot do with vectors alone.
         least = 2 if len(map_names(self.shapes)) > 1 else 1
         for grid in range(min(self.shapes.get("maps", (0, 1))[1:]) - 1, least - 1, -1):
@@ -90,14 +95,16 @@ class CachePlan:
             if needed <= self.free_bytes * RESERVE:
                 return f"Set teacher.grid to {grid} ({_size(needed)}), or make room."
         smallest = self.rows * row_bytes(at_grid(self.shapes, least))
-        return (
-            f"Even teacher.grid {least} needs {_size(smallest)}: lower data.views, "
-            "set teacher.cache to false, or make room."
-        )
+        return f"Even teacher.grid {least} needs {_size(smallest)}: {others}"
 
 
 def plan_cache(
-    teacher: Callable[[Batch], Output], example: Batch, *, rows: int, folder: Path
+    teacher: Callable[[Batch], Output],
+    example: Batch,
+    *,
+    rows: int,
+    folder: Path,
+    per: str = "data.views",
 ) -> CachePlan:
     """Measures, on one batch, what a cache of so many rows will take in bytes and seconds.
 
@@ -106,6 +113,7 @@ def plan_cache(
         example: A batch of the size with which it will be filled.
         rows: (sample, view) pairs to compute.
         folder: Where the cache goes; its nearest existing parent is asked for free space.
+        per: The setting by which their number grows, for who has no room.
     """
     teacher(example)  # warm: the first call pays for allocations and the choice of kernels
     start = time.perf_counter()
@@ -113,7 +121,7 @@ def plan_cache(
     if example.images.is_cuda:
         torch.cuda.synchronize(example.images.device)
     seconds = (time.perf_counter() - start) / len(example) * rows
-    return CachePlan(shapes, rows, _free(folder), seconds, folder)
+    return CachePlan(shapes, rows, _free(folder), seconds, folder, per)
 
 
 @dataclass(frozen=True)

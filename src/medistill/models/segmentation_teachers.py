@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
+from medistill.models.caching import FeatureCache
 from medistill.models.segmenters.base import Answering, Segmenter
 from medistill.types import Batch, Output
 
 
 class FrozenSegmenter:
-    """A segmenter in evaluation mode, asked anew for every patch: random patches hardly repeat.
+    """A segmenter in evaluation mode, asked anew for every patch.
 
     Args:
         segmenter: Knows every class that it will be asked for, at whatever place.
@@ -41,3 +42,22 @@ class FrozenSegmenter:
         assert output.logits is not None, "a segmenter says logits"
         maps = tuple(each.float() for each in output.maps)
         return Output(output.logits.float(), output.features.float(), maps)
+
+
+class CachedSegmenter:
+    """Masks of a frozen segmenter, read from disk; its maps are not kept, for none asks for them.
+
+    Args:
+        cache: What it said.
+    """
+
+    classes = None
+    map_shapes: tuple[tuple[int, ...], ...] = ()
+    map_shape = None
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+        self.width: int = cache.shapes["features"][0]
+
+    def __call__(self, batch: Batch) -> Output:
+        return self.cache.gather(batch.samples, batch.views, batch.images.device)

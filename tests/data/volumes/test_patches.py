@@ -276,3 +276,36 @@ def test_volumes_of_a_store_are_cut_likewise(tmp_path: Path) -> None:
     batch = next(loader(found, foreground=1.0).epoch(0))
     assert batch.masks is not None
     assert batch.masks.flatten(1).any(dim=1).all()
+
+
+class TestPatchesThatComeAgain:
+    def test_every_patch_comes_once(self) -> None:
+        made = loader(dataset(), dataset("others"), views=3)
+        batches = list(made.every_patch(4))
+        pairs = [
+            pair for b in batches for pair in zip(b.samples.tolist(), b.views.tolist(), strict=True)
+        ]
+        assert sorted(pairs) == [(s, v) for s in made.samples.tolist() for v in range(3)]
+        assert [len(b) for b in batches] == [4, 4, 4, 4, 2]
+
+    def test_they_are_those_of_the_training_whatever_its_seed(self) -> None:
+        told = {
+            (s, v): (image, masks, queries)
+            for batch in loader(views=2, seed=5).every_patch(3)
+            for s, v, image, masks, queries in zip(
+                batch.samples.tolist(), batch.views.tolist(), batch.images, batch.masks,
+                batch.queries, strict=True,
+            )
+        }  # fmt: skip
+        for order in (0, 1):
+            drawing = Drawing(batch_size=4, steps=6, seed=order)
+            patches = Patches(shape=PATCH, views=2, seed=5)
+            training = PatchLoader((dataset(),), "train", drawing=drawing, patches=patches)
+            for batch in training.epoch(1):
+                for place, key in enumerate(
+                    zip(batch.samples.tolist(), batch.views.tolist(), strict=True)
+                ):
+                    image, masks, queries = told[key]
+                    assert torch.equal(batch.images[place], image)
+                    assert torch.equal(batch.masks[place], masks)
+                    assert torch.equal(batch.queries[place], queries)

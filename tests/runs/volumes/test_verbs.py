@@ -9,6 +9,7 @@ import pytest
 from medistill.case_results import read_cases
 from medistill.errors import UserError
 from medistill.models.deployed_segmenters import load_segmenter
+from medistill.models.segmentation_teachers import FrozenSegmenter
 from medistill.models.segmenters.base import Answering
 from medistill.recipe import Recipe, validate
 from medistill.results import RunFolder, read_json, read_jsonl, read_metrics, write_json
@@ -19,6 +20,7 @@ from medistill.runs.load import load
 from medistill.runs.predict import predict
 from medistill.runs.report import report
 from medistill.runs.train import train
+from medistill.types import Batch, Output
 from tests.phantom_volumes import make_msd, make_nnunet
 
 NETWORK = {
@@ -133,6 +135,40 @@ def test_experts_are_folded_into_networks_of_the_students_size(
     assert set(read_jsonl(decomposed.log)[0]["losses"]) == {"labels", "imitation"}
     assert read_json(decomposed.cost)["unfused"]["ranks"] == [2, 2]
     assert "unfused" not in read_json(taught.cost)
+
+
+def test_a_teacher_of_patches_that_come_again_is_asked_once(
+    scans: Scans, taught: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    answer = FrozenSegmenter.__call__
+
+    def counted(self: FrozenSegmenter, batch: Batch) -> Output:
+        asked.append(len(batch))
+        return answer(self, batch)
+
+    monkeypatch.setattr(FrozenSegmenter, "__call__", counted)
+
+    def losses(**changes: Any) -> tuple[list[Any], int]:
+        document = recipe_of(scans, "multi_task_distillation", teacher=f"run:{taught.path}")
+        told = document.model_dump(mode="json")
+        told["data"]["patches"] = 2
+        told["teacher"].update(changes)
+        asked.clear()
+        number = len(list(tmp_path.iterdir()))
+        run = trained(validate(told), tmp_path / f"run{number}")
+        return [record["losses"] for record in read_jsonl(run.log)], sum(asked)
+
+    anew, every_step = losses(cache=False)
+    cached, once = losses()
+    again, never = losses()
+    assert every_step == 2 * 3 * 4  # epochs, steps, patches
+    training = sum(one["volumes"]["train"] for one in read_json(taught.data).values())
+    assert once >= 2 * training
+    assert never == 0
+    assert cached == again
+    for one, other in zip(anew, cached, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
 
 
 def test_an_exported_expert_outlines_a_scan_on_its_own_grid(

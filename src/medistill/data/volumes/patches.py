@@ -35,6 +35,7 @@ class Patches:
         augment: How far patches may stand from their volumes; False for as they are.
         max_queries: Most classes that are asked of a patch; those in it come first.
         views: How many patches a volume has; None for no end of them.
+        seed: Of where they are cut and how they are changed; by default that of their order.
     """
 
     shape: Shape
@@ -43,6 +44,7 @@ class Patches:
     augment: bool | PatchAugmentation = True
     max_queries: int = 16
     views: int | None = None
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         check_patch(self.shape, self.stride)
@@ -87,6 +89,7 @@ class PatchLoader:
         self._tasks = np.repeat(np.arange(len(datasets)), lengths)
         self._datasets, self._drawing, self._patches = datasets, drawing, patches
         self._rank, self._world = rank, world
+        self._seed = drawing.seed if patches.seed is None else patches.seed
         self._augmentation = patches.augmentation
         self._queries = _Queries(datasets, patches.max_queries)
         nothing = np.empty(0, np.int64)
@@ -113,7 +116,22 @@ class PatchLoader:
         samples, rounds = self._drawing.epoch(number, self._samples, regions)
         views = rounds if self._patches.views is None else rounds % self._patches.views
         share = slice(self._rank, None, self._world)
-        jobs = [(s[share], v[share]) for s, v in zip(samples, views, strict=True)]
+        return self._made([(s[share], v[share]) for s, v in zip(samples, views, strict=True)])
+
+    def every_patch(self, batch_size: int) -> _Batches:
+        """All patches of the split, each once: for a teacher whose answers are kept.
+
+        Args:
+            batch_size: Patches in a batch; the last one may be smaller.
+        """
+        assert self._patches.views is not None, "patches without end have no last one"
+        views = np.arange(self._patches.views)
+        pairs = np.stack(np.meshgrid(self.samples, views, indexing="ij")).reshape(2, -1)
+        starts = range(0, pairs.shape[1], batch_size)
+        return self._made([tuple(pairs[:, at : at + batch_size]) for at in starts])
+
+    def _made(self, jobs: Sequence[tuple[Numbers, ...]]) -> _Batches:
+        """Batches of these samples and views, each made while those before it are used."""
         threads = min(cores(), _MOST_THREADS)
         return ahead(lambda job: self._batch(*job), jobs, threads=threads, depth=threads + 1)
 
@@ -138,7 +156,7 @@ class PatchLoader:
     def _one(self, sample: int, view: int) -> tuple[NDArray[Any], ...]:
         task = int(self._tasks[sample])
         row = sample - int(self._starts[task])
-        volumes, keys = self._datasets[task].volumes, (self._drawing.seed, sample, view)
+        volumes, keys = self._datasets[task].volumes, (self._seed, sample, view)
         zoom = self._augmentation.zoom_of(*keys) if self._augmentation else 1.0
         image, label = volumes.image(row), volumes.label(row)
         # A larger or smaller part is cut and brought to the size of the patch: no rim is invented.

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from math import lcm
 from typing import Any
 
@@ -20,13 +19,11 @@ from medistill.assemble import (
     method_settings,
     takes,
 )
-from medistill.data.volumes.drawing import Drawing
 from medistill.data.volumes.layouts.base import VolumeLayout
 from medistill.data.volumes.opening import OpenedVolumes
-from medistill.data.volumes.patches import Patches, PatchLoader, check_patch
+from medistill.data.volumes.patches import PatchLoader, check_patch
 from medistill.errors import UserError
 from medistill.methods.base import Method
-from medistill.models.segmentation_teachers import FrozenSegmenter
 from medistill.models.segmenters.base import Segmenter
 from medistill.recipe import Recipe
 from medistill.results import RunFolder
@@ -36,10 +33,11 @@ from medistill.runs.images import heed
 from medistill.runs.recording import record, told_findings
 from medistill.runs.roots import volume_roots
 from medistill.runs.volumes.building import Known, build_student, build_teacher
-from medistill.runs.volumes.roots import classes_of, open_roots, say_splits
+from medistill.runs.volumes.loading import training_patches
+from medistill.runs.volumes.roots import classes_of, key_of, open_roots, say_splits
 from medistill.runs.volumes.sizing import Sides, median_shape, patch_for
+from medistill.runs.volumes.teaching import teach
 from medistill.runs.volumes.validating import VolumeValidation
-from medistill.training.devices import place
 from medistill.training.distributed import main_process, rank, world
 
 
@@ -75,21 +73,8 @@ class VolumeJob:
 
     def loader(self) -> PatchLoader:
         """This process's share of the training patches."""
-        settings, data = self.recipe.training, self.recipe.data
-        return PatchLoader(
-            [one.dataset for one in self.opened],
-            "train",
-            drawing=Drawing(
-                steps=data.steps,
-                batch_size=settings.batch_size,
-                seed=settings.seed,
-                mixing=data.mixing,
-                sampling=data.task_sampling,
-            ),
-            patches=Patches(shape=self.patch, foreground=data.foreground, augment=data.views > 1),
-            rank=rank(),
-            world=world(),
-        )
+        datasets = [one.dataset for one in self.opened]
+        return training_patches(self.recipe, datasets, self.patch, rank=rank(), world=world())
 
 
 def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> VolumeJob:
@@ -114,12 +99,11 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
         described = {one.name: _described(one, warnings) for one in opened}
-        made_of = {"data": {one.name: _key(one) for one in opened}, **_made_of(known, student)}
+        made_of = {"data": {one.name: key_of(one) for one in opened}, **_made_of(known, student)}
         record(recipe, run, opened, described=described, made_of=made_of)
     teacher = None
     if known is not None:
-        place(known.segmenter, device)
-        teacher = FrozenSegmenter(known.segmenter, words, patch)
+        teacher = teach(recipe, known, words, opened, patch, device=device, console=console)
     # Seeded anew, so that a student starts alike whatever its teacher drew.
     torch.manual_seed(recipe.training.seed)
     with console.advised():
@@ -218,12 +202,6 @@ def _described(one: OpenedVolumes, warnings: Sequence[str]) -> dict[str, Any]:
         "findings": told_findings(one.findings, warnings),
         "preparation": dataset.preparation.as_document(),
     }
-
-
-def _key(one: OpenedVolumes) -> str:
-    """Hash of the volumes and of what was done to them."""
-    told = (one.digests, [facts.label_digest for facts in one.facts], one.dataset.preparation)
-    return sha256(repr(told).encode()).hexdigest()
 
 
 def _shown(one: OpenedVolumes, rows: np.ndarray, place: int) -> int:

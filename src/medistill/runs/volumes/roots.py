@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 from medistill.assemble import split_rules
 from medistill.data.volumes.layouts.base import Case, VolumeLayout, with_patients
@@ -74,3 +75,9 @@ def _cases(layout: VolumeLayout, root: Root) -> list[Case]:
     if root.modality is not None:
         cases = [replace(case, modality=root.modality) for case in cases]
     return cases
+
+
+def key_of(one: OpenedVolumes) -> str:
+    """Hash of the volumes and of what was done to them."""
+    told = (one.digests, [facts.label_digest for facts in one.facts], one.dataset.preparation)
+    return sha256(repr(told).encode()).hexdigest()
