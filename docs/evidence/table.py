@@ -1,4 +1,4 @@
-"""Print the table of a grid from its committed cells.
+"""Print the table of a grid from its committed cells; of several tasks, a column for each.
 
 python docs/evidence/table.py started
 """
@@ -21,18 +21,24 @@ def main(grid: str) -> None:
     for path in sorted(CELLS.glob(f"{grid}-*.json")):
         _, data, *variant, _ = path.stem.split("-")
         found[data, "-".join(variant)].append(json.loads(path.read_text()))
-    print(f"| data | variant | seeds | {' | '.join(METRICS)} | seconds |")
-    print("|---|---|---|" + "---|" * (len(METRICS) + 1))
+    head = list(next(iter(quantities(cells[0]) for cells in found.values())))
+    print(f"| data | variant | seeds | {' | '.join(head)} | seconds |")
+    print("|---|---|---|" + "---|" * (len(head) + 1))
     for (data, variant), cells in found.items():
-        columns = [told([measured(cell, metric) for cell in cells]) for metric in METRICS]
+        each = [quantities(cell) for cell in cells]
+        columns = [told([values[name] for values in each]) for name in head]
         seconds = round(statistics.median(cell["seconds"] for cell in cells))
         print(f"| {data} | {variant} | {len(cells)} | {' | '.join(columns)} | {seconds} |")
 
 
-def measured(cell: dict, metric: str) -> float:
-    """A test metric in percent."""
-    (task,) = cell["metrics"]["test"].values()
-    return 100 * task[metric]["value"]
+def quantities(cell: dict) -> dict[str, float]:
+    """Test metrics in percent: several of one task, or the balanced accuracy of each and the mean."""
+    tasks = cell["metrics"]["test"]
+    if len(tasks) == 1:
+        (task,) = tasks.values()
+        return {metric: 100 * task[metric]["value"] for metric in METRICS}
+    each = {name: 100 * task["balanced_accuracy"]["value"] for name, task in tasks.items()}
+    return {**each, "mean": statistics.mean(each.values())}
 
 
 def told(values: list[float]) -> str:
