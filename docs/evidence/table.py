@@ -32,7 +32,7 @@ def main(grid: str) -> None:
 
 
 def quantities(cell: dict) -> dict[str, float]:
-    """Test metrics in percent: several of one task, or the balanced accuracy of each and the mean."""
+    """Test metrics in percent: several of one task, or the balanced accuracy of each of several."""
     tasks = cell["metrics"]["test"]
     if len(tasks) == 1:
         (task,) = tasks.values()
