@@ -2,12 +2,13 @@
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from medistill.losses.collective import whole_batch
-from medistill.losses.divergence import softened_kl
 from medistill.losses.similarity import linear_cka, unbiased_linear_cka
-from medistill.losses.supervised import cross_entropy
+from medistill.methods._alone import shipped, shown
+from medistill.methods._asked import question_of
 from medistill.methods._settings import (
     PAPER_WEIGHTS,
     TWO_BLOCKS,
@@ -16,7 +17,6 @@ from medistill.methods._settings import (
     Weights,
 )
 from medistill.methods.base import Method, faded
-from medistill.models.networks import Student
 from medistill.models.teachers import Teacher
 from medistill.types import Batch
 
@@ -28,6 +28,9 @@ class ReprogrammingDistillation(Method):
 
     The paper's formulas are lost in its public text; this is the reading of
     `docs/explanation/reprogramming-distillation.md`.
+
+    On volumes the shared classifier tells which structures a patch shows, beside the masks, and
+    the alignment is the mean over the pooled features and the maps of all scales.
 
     Args:
         student: Network to train and deploy; its head judges the reprogrammed teacher as well.
@@ -45,10 +48,11 @@ class ReprogrammingDistillation(Method):
         "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024"
     )
     tunable = "weights.geometry"
+    volumes: ClassVar[bool] = True
 
     def __init__(
         self,
-        student: Student,
+        student: nn.Module,
         teacher: Teacher,
         *,
         temperature: Temperature = 4.0,
@@ -64,30 +68,35 @@ class ReprogrammingDistillation(Method):
         self.weights = weights
         self.detached = detached
         self.similarity = SIMILARITIES[estimator]
-        self.reprogram = reprogramming.build(teacher, student.width)
+        width = int(student.width)  # type: ignore[arg-type]
+        self.reprogram = reprogramming.build(teacher, width)
+        self.question = question_of(student)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Equations 1 to 3 of `docs/explanation/reprogramming-distillation.md`."""
-        student = self.student(batch.images)
-        reprogrammed = self.reprogram(self.teacher(batch))
-        # One classifier for both: what the student's head can read is what it can imitate.
-        taught = self.student.head(reprogrammed)
+        student, taught = self.student(*shown(batch)), self.teacher(batch)
+        reprogrammed = self.reprogram(taught)
+        # One classifier for both: what it can read of the student is what the student can imitate.
+        answer = self.question.answer(reprogrammed, batch)
         weights, fading = self.weights, faded(progress, self.weights.faded_to)
-        labels, each = batch.targets, batch.weights
-        wanted = self._routed("logits", taught)
-        imitation = softened_kl(student.logits, wanted, self.temperature)
-        alignment = self._alignment(student.features, self._routed("geometry", reprogrammed))
+        own, wanted = self.question.of_student(student, batch), self._routed("logits", answer)
+        imitation = self.question.imitation(own, wanted, self.temperature, batch)
+        pairs = [
+            (student.features, self._routed("geometry", reprogrammed)),
+            *self.question.pairs(student, taught),
+        ]
+        alignment = torch.stack([self._alignment(*pair) for pair in pairs]).mean()
         return {
-            "student": cross_entropy(student.logits, labels, each),
+            **self.question.supervised(student, batch),
             # λ_T does not fade, else φ would stop learning.
-            "reprogrammed": weights.reprogrammed * cross_entropy(taught, labels, each),
+            "reprogrammed": weights.reprogrammed * self.question.loss(answer, batch),
             "logits": fading * weights.logits * imitation,  # α
             "geometry": fading * weights.geometry * (1 - alignment),  # β
         }
 
     def deploy(self) -> dict[str, nn.Module]:
         """The student alone: nothing of the teacher or of φ."""
-        return {"all": self.student}
+        return {"all": shipped(self.student)}
 
     def _routed(self, term: str, tensor: Tensor) -> Tensor:
         return tensor.detach() if term in self.detached else tensor
