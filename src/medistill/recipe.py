@@ -129,6 +129,7 @@ class Evaluation(Section):
     sensitivity: float = Field(default=0.95, gt=0, le=1)
     positive: str | None = None  # whose threshold is sought; of two, the finding
     draws: int = Field(default=1000, ge=0)
+    tolerance_mm: float = Field(default=1.0, gt=0)  # of surfaces, in volumes
 
 
 class Compare(Section):

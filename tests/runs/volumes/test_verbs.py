@@ -1,5 +1,6 @@
 """A segmentation from two roots of scans to masks on their grids, by the verbs that users call."""
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,6 +189,21 @@ def test_an_exported_expert_outlines_a_scan_on_its_own_grid(
 def test_evaluating_a_run_on_its_own_volumes_finds_what_the_run_found(taught: RunFolder) -> None:
     found = evaluate(taught.path, task="brain")
     assert found["dice"] == read_metrics(taught.metrics)["test"]["brain"]["dice"]
+
+
+def test_surfaces_may_be_off_by_as_much_as_the_recipe_says(
+    taught: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(taught.path, tmp_path / "run")))
+    text = run.recipe.read_text()
+    assert "tolerance_mm: 1.0" in text
+    run.recipe.write_text(text.replace("tolerance_mm: 1.0", "tolerance_mm: 100.0"))
+    strict = read_metrics(taught.metrics)["test"]["brain"]["surface_dice"]["value"]
+    lenient = evaluate(run.path, task="brain")["surface_dice"]["value"]
+    # Only where nothing at all was found is no surface near.
+    assert strict is not None and lenient is not None
+    assert strict < lenient
+    assert "within 100 mm" in report(run.path).read_text()
 
 
 def test_other_volumes_are_asked_for_by_the_names_of_their_classes(

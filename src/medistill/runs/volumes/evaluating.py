@@ -63,7 +63,7 @@ def evaluate_volumes(
         raise UserError(f"There is no volume in the split {part!r}. Try --split train or test.")
     device = choose_device(recipe.training.device)
     a, b, c = config["patch"]
-    judge = Judge(Outliner(network, (a, b, c), device), opened)
+    judge = Judge(Outliner(network, (a, b, c), device), opened, recipe.evaluation.tolerance_mm)
     with counting(console, f"{name}: {part}", len(rows)) as on_progress:
         cases = judge.cases(part, on_progress)
     estimates = judge.estimates(cases, recipe.evaluation.draws)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from medistill.case_results import CaseResult, write_cases
+from medistill.data.volumes.opening import OpenedVolumes
 from medistill.evaluation.volumes import judge_regions
 from medistill.models.deployed_segmenters import save_segmenter
 from medistill.models.segmenters.base import Answering
@@ -48,7 +49,7 @@ def _judge(job: VolumeJob, networks: Mapping[str, Answering]) -> None:
     measured = []
     for one in job.opened:
         name = one.name
-        judge = Judge(Outliner(networks[name], job.patch, job.device), one)
+        judge = _judge_of(networks[name], job, one)
         found = {}
         for split in JUDGED_SPLITS:
             total = len(one.dataset.splits[split])
@@ -63,6 +64,11 @@ def _judge(job: VolumeJob, networks: Mapping[str, Answering]) -> None:
     write_metrics(job.run.metrics, merge(measured))
     write_metrics(job.run.regions, _by_region(job, every))
     write_json(job.run.slices / "index.json", index)
+
+
+def _judge_of(network: Answering, job: VolumeJob, one: OpenedVolumes) -> Judge:
+    outliner = Outliner(network, job.patch, job.device)
+    return Judge(outliner, one, job.recipe.evaluation.tolerance_mm)
 
 
 def _by_region(job: VolumeJob, cases: list[CaseResult]) -> Metrics:
@@ -83,7 +89,7 @@ def _judge_teacher(job: VolumeJob) -> None:
     measured = []
     for one in job.opened:
         asked = Answering(job.known.segmenter, one.dataset.task.classes)
-        judge = Judge(Outliner(asked, job.patch, job.device), one)
+        judge = _judge_of(asked, job, one)
         total = len(one.dataset.splits["test"])
         with counting(job.console, f"{one.name}: the teacher", total) as on_progress:
             cases = judge.cases("test", on_progress)

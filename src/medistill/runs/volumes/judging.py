@@ -25,10 +25,12 @@ class Judge:
     Args:
         outliner: What is judged.
         opened: The volumes with their masks.
+        tolerance_mm: How far a surface may be off and still count as right.
     """
 
     outliner: Outliner
     opened: OpenedVolumes
+    tolerance_mm: float
 
     def cases(self, split: str, on_progress: OnProgress | None = None) -> list[CaseResult]:
         """The scores of each volume of a split, on the grid of its own file.
@@ -81,7 +83,13 @@ class Judge:
         assert truth is not None, "a volume of a split has a label"
         said = self.outliner(dataset.volumes.image(row), per_class=truth.ndim == 4)
         x, y, z = spacing_mm(scan.affine).tolist()
-        scores = measure_case(restore(said, trace), truth, dataset.task.classes, (x, y, z))
+        scores = measure_case(
+            restore(said, trace),
+            truth,
+            dataset.task.classes,
+            (x, y, z),
+            tolerance_mm=self.tolerance_mm,
+        )
         looked_for = [dataset.task.classes[place] for place in dataset.known[row]]
         return CaseResult(
             task=dataset.task.name,
