@@ -85,13 +85,21 @@ def read_series(files: Sequence[Path]) -> Volume:
     affine[:3, 3] = _position(slices[0])
     # DICOM counts to the left and to the back, NIfTI to the right and to the front.
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return _pixels(slices), affine, None, _stored(first), str(first.get("Modality") or "")
+
+
+def _pixels(slices: Sequence["Dataset"]) -> NDArray[np.float32]:
+    """Grey values (x, y, z) of sorted slices."""
     # PET and some MR scanners rescale each slice by a slope of its own.
     planes = np.stack([_plane(one) for one in slices])
-    if str(first.get("PhotometricInterpretation")) == "MONOCHROME1":
+    if str(slices[0].get("PhotometricInterpretation")) == "MONOCHROME1":
         planes = planes.max() + planes.min() - planes
-    pixels = np.ascontiguousarray(planes.transpose(2, 1, 0))
-    stored = f"{'u' * (not first.get('PixelRepresentation'))}int{first.get('BitsAllocated', 16)}"
-    return pixels, affine, None, stored, str(first.get("Modality") or "")
+    return np.ascontiguousarray(planes.transpose(2, 1, 0))
+
+
+def _stored(first: "Dataset") -> str:
+    """The type in which a slice holds its numbers."""
+    return f"{'u' * (not first.get('PixelRepresentation'))}int{first.get('BitsAllocated', 16)}"
 
 
 def _plane(one: "Dataset") -> NDArray[np.float32]:

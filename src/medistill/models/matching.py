@@ -70,17 +70,13 @@ def match(
     # The prefix is one for all keys: each by itself would mix towers that share names.
     known = {key for parts in called.values() for key in parts}
     prefix = _prefix(known, state, prefixes)
-    found = {
-        name: tuple(prefix + key for key in parts)
-        for name, parts in called.items()
-        if all(prefix + key in state for key in parts)
-    }
+    spelt = {name: tuple(prefix + key for key in parts) for name, parts in called.items()}
+    found = {name: parts for name, parts in spelt.items() if state.keys() >= set(parts)}
     used = {key for parts in found.values() for key in parts}
     # Keys are told as the file spells them: that is what its user can look for.
-    missing = (name for name in wanted if name not in found and not name.endswith(COUNTER))
     complaints = [
         *_misshapen(wanted, found, called, state),
-        *(f"{_first_absent(called[n], prefix, state)} is not in the file" for n in missing),
+        *(f"{key} is not in the file" for key in _absent(called, prefix, state)),
     ]
     return Match(found, prefix, sorted(set(state) - used), complaints, len(wanted))
 
@@ -138,8 +134,14 @@ def _parts(keys: str | tuple[str, ...]) -> tuple[str, ...]:
     return (keys,) if isinstance(keys, str) else keys
 
 
-def _first_absent(keys: Sequence[str], prefix: str, state: Mapping[str, Tensor]) -> str:
-    return next(key for key in keys if prefix + key not in state)
+def _absent(
+    called: Mapping[str, Sequence[str]], prefix: str, state: Mapping[str, Tensor]
+) -> Iterator[str]:
+    """Of each tensor that is not there whole, the first key that the file lacks."""
+    for name, keys in called.items():
+        lacking = [key for key in keys if prefix + key not in state]
+        if lacking and not name.endswith(COUNTER):
+            yield lacking[0]
 
 
 def _joined(sizes: Sequence[torch.Size]) -> torch.Size:

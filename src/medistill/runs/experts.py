@@ -121,18 +121,24 @@ def costs(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     met: list[dict[str, Any]] = []
     for run, name in zip(runs, distinct_names(map(Evidence, runs)), strict=True):
         known = read_json(run.cost) if run.cost.exists() else {}
-        several = f"{name}, all {len(run.tasks())} tasks"
         teacher = known.get("teacher") or {}
         if teacher and teacher["macs"] not in [line["macs"] for line in met]:
             lines[f"{TEACHER} of {name}" if met else TEACHER] = teacher
             met.append(teacher)
-        lines[f"{name}, one task"] = known.get("student") or {}
-        lines[f"{several}, as deployed"] = known.get("together") or {}
-        unfused = known.get("unfused") or {}
-        ranks = [str(rank) for rank in unfused.get("ranks", ())]
-        if ranks:
-            lines[f"{several}, experts of rank {listed(ranks)} not folded in"] = unfused
+        lines |= _forms(known, name, len(run.tasks()))
     return [{**line, "name": words} for words, line in lines.items() if line]
+
+
+def _forms(known: Mapping[str, Any], name: str, tasks: int) -> dict[str, dict[str, Any]]:
+    """What a run's networks cost, by what is kept of them; empty where nobody measured."""
+    several, unfused = f"{name}, all {tasks} tasks", known.get("unfused") or {}
+    ranks = [str(rank) for rank in unfused.get("ranks", ())]
+    of_rank = f" of rank {listed(ranks)}" if ranks else ""
+    return {
+        f"{name}, one task": known.get("student") or {},
+        f"{several}, as deployed": known.get("together") or {},
+        f"{several}, experts{of_rank} not folded in": unfused,
+    }
 
 
 def _opened(runs: Sequence[RunFolder], split: str, console: Console) -> dict[str, Opened]:
@@ -164,11 +170,8 @@ def _panels(
     """The foundation model that taught, where it judges these tasks, then the runs as named."""
     classes = {name: list(one.dataset.task.classes) for name, one in opened.items()}
     teachers = {}
-    for run in runs:
-        recipe = read_recipe(run.recipe)
-        taught = recipe.teacher is not None and takes(recipe, TEACHER)
-        folder = run_folder(recipe.teacher.name) if recipe.teacher and taught else None
-        if folder is not None and set(opened) <= set(RunFolder(folder).tasks()):
+    for folder in filter(None, map(_taught_by, runs)):
+        if folder not in teachers and set(opened) <= set(RunFolder(folder).tasks()):
             found = _panel(RunFolder(folder), TEACHER, opened, device)
             teachers[folder] = replace(found, taught=True)
     names = distinct_names(map(Evidence, runs))
@@ -179,6 +182,14 @@ def _panels(
         for panel in panels
         if all(panel.networks[n].head.out_features == len(c) for n, c in classes.items())
     ]
+
+
+def _taught_by(run: RunFolder) -> Path | None:
+    """The run that taught another; None where no run did."""
+    recipe = read_recipe(run.recipe)
+    if recipe.teacher is None or not takes(recipe, TEACHER):
+        return None
+    return run_folder(recipe.teacher.name)
 
 
 def _panel(run: RunFolder, name: str, opened: Mapping[str, Opened], device: torch.device) -> Panel:

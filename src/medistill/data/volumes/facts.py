@@ -161,13 +161,7 @@ def _of_label(
     if not marks:
         return {}
     classes = layout.classes()
-    # A single file without `masks` is a label map, whatever the number of classes.
-    allowed = {len(case.classes or classes)} | ({1} if not case.masks else set())
-    if len(marks) not in allowed:
-        raise UserError(
-            f"{layout.root / case.image}: masks found: {len(marks)}, classes: "
-            f"{len(case.classes or classes)}; one mask for each class is needed."
-        )
+    _refuse_another_number(len(marks), case, layout)
     scans = [scan for scan, _ in marks]
     marked = label_map(scans, case, layout)
     return {
@@ -179,6 +173,17 @@ def _of_label(
         "voxels": tuple(voxels_of(marked, len(classes))),
         "gap_voxels": max(gap for _, gap in marks),
     }
+
+
+def _refuse_another_number(masks: int, case: Case, layout: VolumeLayout) -> None:
+    """Raises a `UserError` where files and classes of a case do not go together."""
+    classes = len(case.classes or layout.classes())
+    # A single file without `masks` is a label map, whatever the number of classes.
+    if masks != classes and (masks > 1 or case.masks):
+        raise UserError(
+            f"{layout.root / case.image}: masks found: {masks}, classes: {classes}; one mask for "
+            "each class is needed."
+        )
 
 
 def _unknown(label: Scan, case: Case, layout: VolumeLayout) -> tuple[int, ...]:

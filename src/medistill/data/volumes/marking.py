@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,15 +63,22 @@ def label_map(marks: Sequence[Scan], case: Case, layout: VolumeLayout) -> NDArra
         return _joined(masks, len(places))
     values = {places[name]: own for name, own in layout.values_in(case).items()}
     numbers = whole_numbers(marks[0])
-    told = [value for own in values.values() for value in own]
+    told = list(chain.from_iterable(values.values()))
     # A value of two classes, as nnU-Net's regions have: no single map can hold both.
     if len(set(told)) < len(told):
         return _joined({p: np.isin(numbers, own) for p, own in values.items()}, len(places))
-    table = np.zeros(max(told) + 2, np.uint8)
+    return _mapped(numbers, values, max(told))
+
+
+def _mapped(
+    numbers: NDArray[np.int32], values: Mapping[int, Sequence[int]], largest: int
+) -> NDArray[np.uint8]:
+    """1 + the place of the class that has a voxel's number."""
+    table = np.zeros(largest + 2, np.uint8)
     for place, own in values.items():
         table[list(own)] = place + 1
     # What is not named is background; a finding tells of it.
-    return table[np.where((numbers < 0) | (numbers > max(told)), 0, numbers)]
+    return table[np.where((numbers < 0) | (numbers > largest), 0, numbers)]
 
 
 def prepared_label(marked: NDArray[np.uint8], scan: Scan, trace: Trace) -> NDArray[np.uint8]:

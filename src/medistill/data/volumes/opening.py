@@ -105,9 +105,7 @@ def open_volumes(
     place.mkdir(parents=True, exist_ok=True)
     facts = survey(layout, cases, place, _half(on_progress, 0))
     digests = _digests(cases, facts)
-    if not any(digests):
-        told = next((f"{f.source}: {f.error}" for f in facts if f.error), "all repeat each other")
-        raise UserError(f"{name}: none of the {len(cases)} volumes could be read ({told}).")
+    _refuse_nothing(name, digests, facts)
     samples = [case.sample for case in cases]
     if saved_splits is None:
         parts = split(samples, digests, rules)
@@ -136,6 +134,13 @@ def open_volumes(
     return OpenedVolumes(
         dataset, tuple(cases), tuple(facts), tuple(found), layout, how(samples, rules)
     )
+
+
+def _refuse_nothing(name: str, digests: Sequence[str], facts: Sequence[Facts]) -> None:
+    """Raises a `UserError` where no volume can stand in any split."""
+    if not any(digests):
+        told = next((f"{f.source}: {f.error}" for f in facts if f.error), "all repeat each other")
+        raise UserError(f"{name}: none of the {len(facts)} volumes could be read ({told}).")
 
 
 def _digests(cases: Sequence[Case], facts: Sequence[Facts]) -> list[str]:

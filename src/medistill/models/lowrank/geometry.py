@@ -108,17 +108,19 @@ def geometry_of(conv: nn.Conv2d | nn.Conv3d, multiple: int = 1) -> Geometry:
 
 def padded(conv: nn.Conv2d | nn.Conv3d, images: Tensor) -> Tensor:
     """Images with the border that is not of plain zeros, or not the same on both sides."""
-    if conv.padding == "valid" or (
-        conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    ):
+    plain = conv.padding_mode == "zeros"
+    if conv.padding == "valid" or (plain and not isinstance(conv.padding, str)):
         return images
+    sides = [side for axis in reversed(_borders(conv)) for side in axis]
+    return F.pad(images, sides, mode="constant" if plain else conv.padding_mode)
+
+
+def _borders(conv: nn.Conv2d | nn.Conv3d) -> list[tuple[int, int]]:
+    """Width of the border before and behind, along each axis."""
     if conv.padding == "same":
         both = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-        sides = [(total // 2, total - total // 2) for total in both]
-    else:
-        sides = [(int(p), int(p)) for p in conv.padding]
-    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    return F.pad(images, [side for axis in reversed(sides) for side in axis], mode=mode)
+        return [(total // 2, total - total // 2) for total in both]
+    return [(int(p), int(p)) for p in conv.padding]
 
 
 def change(

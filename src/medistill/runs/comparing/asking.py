@@ -152,12 +152,7 @@ def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
     """The methods, variants and runs that a flag names, with what the variants come after."""
     if names == ("all",):
         return {"methods": "all"}
-    kept, waiting = set(), [name for name in names if name in asked.variants]
-    while waiting:
-        name = waiting.pop()
-        kept.add(name)
-        before = asked.variants[name].get("after")
-        waiting += [before] if before in asked.variants and before not in kept else []
+    kept = _with_earlier(asked.variants, names)
     stages = [said.get("after") for name, said in asked.variants.items() if name in kept]
     others = {*asked.variants, *asked.pretrained}
     methods = [name for name in (*stages, *names) if name and name not in others]
@@ -166,6 +161,17 @@ def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
         "variants": {name: said for name, said in asked.variants.items() if name in kept},
         "pretrained": {name: said for name, said in asked.pretrained.items() if name in names},
     }
+
+
+def _with_earlier(variants: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> set[str]:
+    """The variants among some names, and those that they come after."""
+    kept, waiting = set(), [name for name in names if name in variants]
+    while waiting:
+        name = waiting.pop()
+        kept.add(name)
+        before = str(variants[name].get("after") or "")
+        waiting += [before] if before in variants and before not in kept else []
+    return kept
 
 
 def _sections(given: Mapping[str, Any], own: Document | None) -> dict[str, Document]:

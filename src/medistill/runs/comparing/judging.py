@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from statistics import mean, median
 from typing import Any
 
@@ -91,7 +92,6 @@ class Verdicts:
         account = self._account(block, entries)
         cells = {entry.name: self.cells(block, entry) for entry in entries}
         found = {name: self.measurements.of(block.data, own) for name, own in cells.items()}
-        asked = self._foundation(block)
         return Standing(
             data=block.data,
             teacher=block.teacher,
@@ -101,26 +101,25 @@ class Verdicts:
             images=_images(account),
             classes=tuple(c for one in account for c in one.get("classes", ())),
             rows=tuple(self._rows(cells, found, [block])),
-            probe=_spreads(asked.mean) if asked else self._probe(block, entries),
-            probe_by_task={t: _spreads(m) for t, m in asked.by_task.items()} if asked else {},
+            **self._of_teacher(block, entries),
             teacher_cost=self._teacher_cost(block, entries),
             tasks=tuple(dict.fromkeys(task for m in found.values() for task in m.by_task)),
         )
+
+    def _of_teacher(self, block: Block, entries: Sequence[Entry]) -> dict[str, Any]:
+        """What the teacher itself reaches: a foundation model by its own head, or a probe."""
+        asked = self._foundation(block)
+        if asked is None:
+            return {"probe": self._probe(block, entries), "probe_by_task": {}}
+        by_task = {task: _spreads(found) for task, found in asked.by_task.items()}
+        return {"probe": _spreads(asked.mean), "probe_by_task": by_task}
 
     def _transfer(self, blocks: Sequence[Block]) -> Standing:
         """Several sets as tasks of one block; an entry without one of them has no mean."""
         entries = list(self.grid.entries.values())
         cells = {e.name: {b.data: self.cells(b, e) for b in blocks} for e in entries}
-        found = {}
-        for name, by_set in cells.items():
-            known = {
-                data: self.measurements.of(data, own).mean for data, own in by_set.items() if own
-            }
-            mean = averaged(list(known.values())) if len(known) == len(blocks) else {}
-            found[name] = Measured(mean, known)
-        every = {
-            name: [c for own in by_set.values() for c in own] for name, by_set in cells.items()
-        }
+        found = {name: self._over_sets(by_set) for name, by_set in cells.items()}
+        every = {name: list(chain(*by_set.values())) for name, by_set in cells.items()}
         ran = {name: own for name, own in every.items() if own}
         block = blocks[0]
         return Standing(
@@ -137,6 +136,12 @@ class Verdicts:
             tasks=tuple(block.data for block in blocks),
             transfer=True,
         )
+
+    def _over_sets(self, by_set: Mapping[str, Sequence[Cell]]) -> Measured:
+        """What one entry reached on each set, and on their mean where it ran on all."""
+        known = {data: self.measurements.of(data, own).mean for data, own in by_set.items() if own}
+        mean = averaged(list(known.values())) if len(known) == len(by_set) else {}
+        return Measured(mean, known)
 
     def _account(self, block: Block, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         """What a run says of the images of each task, which all runs of the block share."""
@@ -195,8 +200,6 @@ class Verdicts:
         tests: Sequence[_Tests],
         blocks: Sequence[Block],
     ) -> Row:
-        expenses = [_read(self.folder(cell).expense) for cell in cells]
-        costs = [_read(self.folder(cell).cost) for cell in cells]
         best, alone = (test.mean.get(entry.name) for test in tests)
         return Row(
             entry=entry.name,
@@ -209,16 +212,24 @@ class Verdicts:
             validation=self._validation(cells) if len(blocks) == 1 else None,
             weight=cells[0].weight,
             tried=entry.weights,
-            cost=_middle([cost.get("student") or {} for cost in costs]),
-            step_seconds=_median([expense.get("step_seconds") for expense in expenses]),
-            peak_bytes=_median([expense.get("peak_bytes") for expense in expenses]),
             best=best,
             alone=alone,
             runs=tuple(cell.name for cell in cells),
             by_task={task: _reached(entry, task, found, tests)
                      for task, found in measured.by_task.items()},
-            together=_middle([_together(cost) for cost in costs]),
+            **self._bill(cells),
         )  # fmt: skip
+
+    def _bill(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """What an entry's network costs, and what its training did."""
+        expenses = [_read(self.folder(cell).expense) for cell in cells]
+        costs = [_read(self.folder(cell).cost) for cell in cells]
+        return {
+            "cost": _middle([cost.get("student") or {} for cost in costs]),
+            "step_seconds": _median([expense.get("step_seconds") for expense in expenses]),
+            "peak_bytes": _median([expense.get("peak_bytes") for expense in expenses]),
+            "together": _middle([_together(cost) for cost in costs]),
+        }
 
     def _validation(self, cells: Sequence[Cell]) -> float | None:
         """The mean over seeds of the mean over tasks."""

@@ -86,12 +86,11 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     _say_left_aside(recipe, console)
     layouts = volume_roots(recipe)
     words = classes_of(layouts)
-    source = recipe.teacher if takes(recipe, "teacher") else None
-    known = build_teacher(source, words) if source is not None else None
+    known = _known(recipe, words)
     torch.manual_seed(recipe.training.seed)
     student = build_student(recipe, words)
     opened = _opened(recipe, layouts, run, console)
-    patch = chosen_patch(recipe, opened, [student.segmenter, *([known.segmenter] if known else [])])
+    patch = chosen_patch(recipe, opened, [one.segmenter for one in (student, known) if one])
     console.say(f"patches of {' x '.join(map(str, patch))} voxels")
     datasets = [one.dataset for one in opened]
     validation = VolumeValidation(datasets, recipe, patch, device)
@@ -101,9 +100,11 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
         described = {one.name: _described(one, warnings) for one in opened}
         made_of = {"data": {one.name: key_of(one) for one in opened}, **_made_of(known, student)}
         record(recipe, run, opened, described=described, made_of=made_of)
-    teacher = None
-    if known is not None:
-        teacher = teach(recipe, known, words, opened, patch, device=device, console=console)
+    teacher = (
+        teach(recipe, known, words, opened, patch, device=device, console=console)
+        if known
+        else None
+    )
     # Seeded anew, so that a student starts alike whatever its teacher drew.
     torch.manual_seed(recipe.training.seed)
     with console.advised():
@@ -114,6 +115,13 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     return VolumeJob(
         recipe, run, console, device, opened, patch, known, licences, method, validation, started
     )
+
+
+def _known(recipe: Recipe, words: tuple[str, ...]) -> Known | None:
+    """The teacher's network; None where the method takes none."""
+    if recipe.teacher is None or not takes(recipe, "teacher"):
+        return None
+    return build_teacher(recipe.teacher, words)
 
 
 def _opened(

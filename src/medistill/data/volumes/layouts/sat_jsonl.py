@@ -77,13 +77,7 @@ class SatJsonl(VolumeLayout):
                     raise UserError(f"{self.file}, line {number}: no JSON object") from error
 
     def _case(self, where: str, row: dict[str, Any]) -> Case:
-        names = row.get("label", [])
-        image = row.get("image")
-        if not isinstance(image, str) or not image or not isinstance(names, list):
-            raise UserError(f"{where}: an `image`, and a list of names as `label`, are needed")
-        # The place of a name is its number in the mask: two of one class would shift the others.
-        if len(all_known(names)) < len(names) or (row.get("mask") and not names):
-            raise UserError(f"{where}: `label` is {names!r}; name each class in the mask once")
+        image, names = _named(where, row)
         split = official_split(str(row.get("split", "")))
         if row.get("split") and split is None:
             raise UserError(f"{where}: split {row['split']!r} is none of train, validation, test")
@@ -109,3 +103,14 @@ class SatJsonl(VolumeLayout):
         if (self.root / path).is_dir():
             return None, tuple(f"{path}/{name}.nii.gz" for name in names)
         return path, ()
+
+
+def _named(where: str, row: dict[str, Any]) -> tuple[str, list[Any]]:
+    """The image of a row, and the names in its mask."""
+    image, names = row.get("image"), row.get("label", [])
+    if not isinstance(image, str) or not image or not isinstance(names, list):
+        raise UserError(f"{where}: an `image`, and a list of names as `label`, are needed")
+    # The place of a name is its number in the mask: two of one class would shift the others.
+    if len(all_known(names)) < len(names) or (row.get("mask") and not names):
+        raise UserError(f"{where}: `label` is {names!r}; name each class in the mask once")
+    return image, names
