@@ -77,7 +77,7 @@ def run(cell: dict[str, Any], jobs: int) -> None:
     cell["file"].parent.mkdir(parents=True, exist_ok=True)
     cell["file"].write_text(json.dumps(content(cell, out, seconds), indent=1) + "\n")
     test = content(cell, out, seconds)["metrics"]["test"]
-    said = {task: round(m["accuracy"]["value"], 4) for task, m in test.items()}
+    said = {task: round((m.get("accuracy") or m["dice"])["value"], 4) for task, m in test.items()}
     print(f"{cell['name']}: {said} in {seconds} s", flush=True)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
@@ -94,8 +94,23 @@ def content(cell: dict[str, Any], out: Path, seconds: int) -> dict[str, Any]:
         "recipe": yaml.safe_load((out / "recipe.yaml").read_text()),
         "epochs": [record["epoch"] for record in log if record.get("best")][-1:],
         "last_losses": log[-1]["losses"] if log else {},
-        "metrics": json.loads((out / "metrics.json").read_text()),
-        "teacher": json.loads(teacher.read_text()) if teacher.exists() else None,
+        "metrics": brief(json.loads((out / "metrics.json").read_text())),
+        "teacher": brief(json.loads(teacher.read_text())) if teacher.exists() else None,
+    }
+
+
+def brief(metrics: dict[str, Any]) -> dict[str, Any]:
+    """By split and task, without what is of single classes; five digits."""
+    return {
+        split: {
+            task: {
+                name: {key: number and round(number, 5) for key, number in value.items()}
+                for name, value in found.items()
+                if "/" not in name
+            }
+            for task, found in tasks.items()
+        }
+        for split, tasks in metrics.items()
     }
 
 

@@ -32,12 +32,15 @@ def main(grid: str) -> None:
 
 
 def quantities(cell: dict) -> dict[str, float]:
-    """Test metrics in percent: several of one task, or the balanced accuracy of each of several."""
+    """Test metrics in percent: several of one task, or the first of each of several."""
     tasks = cell["metrics"]["test"]
+    outlines = all("dice" in task for task in tasks.values())
+    asked = ("dice", "surface_dice") if outlines else METRICS
     if len(tasks) == 1:
         (task,) = tasks.values()
-        return {metric: 100 * task[metric]["value"] for metric in METRICS}
-    each = {name: 100 * task["balanced_accuracy"]["value"] for name, task in tasks.items()}
+        return {metric: 100 * task[metric]["value"] for metric in asked}
+    first = "dice" if outlines else "balanced_accuracy"
+    each = {name: 100 * task[first]["value"] for name, task in tasks.items()}
     return {**each, "mean": statistics.mean(each.values())}
 
 
