@@ -157,11 +157,7 @@ def check_collaborators(recipe: Recipe, tasks: Sequence[str], say: Say) -> None:
 def build_student(recipe: Recipe, classes: int) -> Student:
     """The student with its starting weights and a head of its own."""
     source = recipe.student
-    if source.task and not (source.start or source.name.startswith(RUN)):
-        raise UserError(
-            f"student.task {source.task} names a network of a run, but no run is named. Add "
-            "student.start=run:FOLDER, or set student.name=run:FOLDER."
-        )
+    _refuse_task_of_no_run(source)
     if source.name.startswith(RUN):
         _refuse_beside_run(source, "student")
         found = find_deployed(Path(source.name.removeprefix(RUN)), source.task)
@@ -262,6 +258,14 @@ def _refuse_beside_run(source: TeacherSource | StudentSource, role: str) -> None
                 f"{role}.{key} cannot stand beside {role}.name {source.name}: a run brings its "
                 "network as it was trained. Leave it out."
             )
+
+
+def _refuse_task_of_no_run(student: StudentSource) -> None:
+    if student.task and not (student.start or student.name.startswith(RUN)):
+        raise UserError(
+            f"student.task {student.task} names a network of a run, but no run is named. Add "
+            "student.start=run:FOLDER, or set student.name=run:FOLDER."
+        )
 
 
 def _refuse_teacher(recipe: Recipe, method: str) -> None:

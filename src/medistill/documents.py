@@ -1,6 +1,7 @@
 """YAML text -> plain documents: read strictly, and overridden by one syntax."""
 
 import re
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,13 @@ def with_overrides(document: Document, overrides: list[str]) -> Document:
     changed = deepcopy(document)
     # What replaces others comes first, whatever the order: their settings may stand before it.
     for override in sorted(overrides, key=lambda text: text.partition("=")[0] not in _REPLACING):
-        path, equals, text = override.partition("=")
-        keys = path.split(".")
-        if not equals or not all(keys):
-            raise UserError(f"--set {override!r}: write it as section.key=value.")
-        value = parse_yaml(text, f"--set {path}")
+        path, value = _parsed(override)
         if path in _METHOD and isinstance(value, str):
             changed["method"] = _renamed(changed.get("method"), value)
         elif path == "data.root":
             changed["data"] = _rooted(changed.get("data"), value)
         else:
-            _place(changed, keys, value)
+            _place(changed, path.split("."), value)
     return changed
 
 
@@ -49,13 +46,7 @@ def named_roots(data: Document) -> Document:
     roots = _as_list(rest.pop("roots", None))
     if "root" in shared:
         roots, shared = [*roots, shared], {}
-    named = [_with_name({**shared, **root}) for root in roots]
-    if not named:
-        raise UserError("recipe: data.root is missing: name a folder of images.")
-    rest["roots"] = dict(named)
-    if len(rest["roots"]) < len(named):
-        raise UserError("recipe: two roots in data.roots have the same name; give each a `name`.")
-    return rest
+    return {**rest, "roots": _by_name({**shared, **root} for root in roots)}
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -90,6 +81,14 @@ _Loader.add_constructor("!exponent", _exponent)
 _Loader.add_implicit_resolver(
     "!exponent", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    """Path and value of `a.b=value`."""
+    path, equals, text = override.partition("=")
+    if not equals or not all(path.split(".")):
+        raise UserError(f"--set {override!r}: write it as section.key=value.")
+    return path, parse_yaml(text, f"--set {path}")
 
 
 def _renamed(method: Any, name: str) -> Document:
@@ -129,6 +128,16 @@ def _as_list(roots: Any) -> list[Document]:
     if isinstance(roots, list):
         return [_as_root(root) for root in roots]
     raise UserError(f"recipe: data.roots = {roots!r}: write a list of folders, or names and them.")
+
+
+def _by_name(roots: Iterable[Document]) -> dict[str, Document]:
+    named = [_with_name(root) for root in roots]
+    if not named:
+        raise UserError("recipe: data.root is missing: name a folder of images.")
+    found = dict(named)
+    if len(found) < len(named):
+        raise UserError("recipe: two roots in data.roots have the same name; give each a `name`.")
+    return found
 
 
 def _as_root(root: Any) -> Document:

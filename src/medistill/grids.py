@@ -59,14 +59,25 @@ def turns(
         orientation: Where each axis should point.
         frame: Directions that stand for right, front and up; those of the body by default.
     """
-    if frame is not None:
-        affine = affine.copy()
-        affine[:3, :3] = np.reshape(frame, (3, 3)).T @ affine[:3, :3]
-    nearest = _nearest_axes(affine)
-    worlds = [next(w for w, ends in enumerate(WORLD) if letter in ends) for letter in orientation]
+    nearest = _nearest_axes(_framed(affine, frame))
+    worlds = [_world_axis(letter) for letter in orientation]
     forwards = [letter == WORLD[w][0] for letter, w in zip(orientation, worlds, strict=True)]
     flips = [nearest[w][1] != forward for w, forward in zip(worlds, forwards, strict=True)]
     return triple([nearest[w][0] for w in worlds]), (flips[0], flips[1], flips[2])
+
+
+def _world_axis(letter: str) -> int:
+    """The axis of the world that has an end of this name."""
+    return next(world for world, ends in enumerate(WORLD) if letter in ends)
+
+
+def _framed(affine: NDArray[np.float64], frame: Frame | None) -> NDArray[np.float64]:
+    """An affine into the axes of a frame, if there is one, instead of the world's."""
+    if frame is None:
+        return affine
+    changed = affine.copy()
+    changed[:3, :3] = np.reshape(frame, (3, 3)).T @ affine[:3, :3]
+    return changed
 
 
 def turned_spacing_mm(

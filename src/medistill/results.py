@@ -234,6 +234,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_known(path: Path) -> dict[str, Any]:
+    """What a JSON file holds under each name; nothing when there is no file yet."""
+    return read_json(path) if path.exists() else {}
+
+
 def append_jsonl(path: Path, record: Mapping[str, object]) -> None:
     """Add one line to a log; a line that a kill tore before is dropped."""
     path.parent.mkdir(parents=True, exist_ok=True)

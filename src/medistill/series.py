@@ -129,12 +129,16 @@ def _directions(slices: Sequence["Dataset"]) -> tuple[NDArray[np.float64], NDArr
     return turned[0, :3], turned[0, 3:]
 
 
+def _thickness(lone: "Dataset") -> float:
+    """Of a slice without neighbours, in millimetres; 1 where its file does not say."""
+    return float(lone.get("SpacingBetweenSlices") or lone.get("SliceThickness") or 1.0)
+
+
 def _steps(slices: Sequence["Dataset"], normal: NDArray[np.float64]) -> NDArray[np.float64]:
     """From one slice to the next, in millimetres of the world."""
     first = slices[0]
     if len(slices) == 1:
-        thick = first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0
-        return normal * float(thick)
+        return normal * _thickness(first)
     heights = np.array([float(_position(one) @ normal) for one in slices])
     gaps = np.diff(heights)
     if gaps.min() < 1e-3:

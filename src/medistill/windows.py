@@ -75,11 +75,7 @@ def segment(
         UserError: The patch or the overlap makes no sense, or 8 bits do not hold the classes.
     """
     side = _checked(patch, rule.overlap)
-    if classes > MOST_CLASSES and not rule.per_class:
-        raise UserError(
-            f"{classes} classes do not fit one label map of 8 bits (most: {MOST_CLASSES}). "
-            "Ask for a mask per class."
-        )
+    _refuse_many(classes, rule)
     padded, inside = _padded(image, side)
     grid = [_starts(*pair, rule.overlap) for pair in zip(padded.shape, side, strict=True)]
     sums = _Sums(padded.shape, side, grid, classes, rule)
@@ -260,6 +256,14 @@ def _window(corner: Sequence[int], patch: Sequence[int]) -> tuple[Any, ...]:
 
 def _along(axis: int, places: slice) -> tuple[Any, ...]:
     return (..., *(places if i == axis else slice(None) for i in range(3)))
+
+
+def _refuse_many(classes: int, rule: Rule) -> None:
+    if classes > MOST_CLASSES and not rule.per_class:
+        raise UserError(
+            f"{classes} classes do not fit one label map of 8 bits (most: {MOST_CLASSES}). "
+            "Ask for a mask per class."
+        )
 
 
 def _checked(patch: Sequence[int], overlap: float) -> Patch:

@@ -26,11 +26,9 @@ def cka_matrix(
         batch_size: Samples whose Gram matrices are compared at once.
         seed: Of the order in which samples come together: data sets are sorted by class.
     """
-    rows = {len(each) for each in features}
-    if len(rows) != 1 or min(rows) < MINIMUM_ROWS:
-        raise ValueError(f"features of {sorted(rows)} samples: CKA needs the same {MINIMUM_ROWS}")
+    samples = _samples(features)
     scaled = [_scaled(each) for each in features]
-    order = torch.randperm(rows.pop(), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
     # Batches of nearly one size: a short last one would weigh as much as the others.
     batches = order.tensor_split(max(1, -(-len(order) // max(batch_size, 2 * MINIMUM_ROWS))))
     hsic = torch.stack([_pairwise_hsic([each[rows] for each in scaled]) for rows in batches]).mean(
@@ -54,6 +52,14 @@ def covariance_similarity(
     """
     flat = torch.stack([F.normalize(_covariance(each).flatten(), dim=0) for each in features])
     return (flat @ flat.T).float()
+
+
+def _samples(features: Sequence[Tensor]) -> int:
+    """How many all have; refuses what CKA cannot compare."""
+    rows = {len(each) for each in features}
+    if len(rows) != 1 or min(rows) < MINIMUM_ROWS:
+        raise ValueError(f"features of {sorted(rows)} samples: CKA needs the same {MINIMUM_ROWS}")
+    return rows.pop()
 
 
 def _scaled(features: Tensor) -> Tensor:

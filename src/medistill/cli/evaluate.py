@@ -32,6 +32,6 @@ def evaluate(
 
 def _pairs(text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(mine and equals and theirs for mine, equals, theirs in pairs):
+    if not all(map(all, pairs)):
         raise UserError(f"--classes {text!r}: write it as mine=theirs,mine=theirs.")
     return {mine.strip(): theirs.strip() for mine, _, theirs in pairs}

@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 from collections.abc import Iterator
+from itertools import filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +111,11 @@ def _files(folder: Path) -> Iterator[Path]:
     seen = {folder.resolve()}
     for parent, folders, names in os.walk(folder, followlinks=True):
         here = Path(parent)
-        folders[:] = [name for name in sorted(folders) if not is_clutter(name)]
+        folders[:] = sorted(filterfalse(is_clutter, folders))
         links = {name: (here / name).resolve() for name in folders if (here / name).is_symlink()}
         folders[:] = [name for name in folders if links.get(name) not in seen]
         seen |= set(links.values())
-        yield from (here / name for name in names if not is_clutter(name))
+        yield from map(here.joinpath, filterfalse(is_clutter, names))
 
 
 def _marked_as_dicom(path: Path) -> bool:

@@ -11,7 +11,7 @@ from medistill.data.dataset import Dataset
 from medistill.data.entries import Entry
 from medistill.data.findings import Finding, find_traps
 from medistill.data.layouts.base import SPLITS, Layout, Sample
-from medistill.data.splits import SplitRules, how, load_splits, save_splits, split
+from medistill.data.splits import SplitRules, how, save_splits, split_as_saved
 from medistill.data.store import Store, build_store
 from medistill.errors import UserError
 from medistill.types import Task
@@ -108,10 +108,7 @@ def open_dataset(
     digests = _digests_of(store, _repeated(samples))
     if not any(digests):
         raise UserError(f"{name}: none of the {len(samples)} images could be read.")
-    if saved_splits is None:
-        parts = split(samples, digests, rules)
-    else:
-        parts = load_splits(saved_splits, digests, task=name)
+    parts = split_as_saved(saved_splits, samples, digests, rules, task=name)
     task = _task(name, layout, len(samples))
     dataset = Dataset(
         task=task,

@@ -41,13 +41,19 @@ def decode_array(array: NDArray[Any]) -> Picture:
     Raises:
         ValueError: The array is not one image.
     """
-    values = array[..., None] if array.ndim == 2 else array
-    if values.ndim != 3 or values.shape[2] not in (1, 3) or not values.size:
-        raise ValueError(f"an array of shape {array.shape} is not one image with 1 or 3 channels")
+    values = _with_channels(array)
     values = values.astype(np.uint8) * 255 if values.dtype == bool else values
     low, high = value_range(values)
     pixels = values if values.dtype == np.uint8 else stretch(values, low, high)
     return Picture(_grey_if_equal(pixels), array.dtype.name, low, high)
+
+
+def _with_channels(array: NDArray[Any]) -> NDArray[Any]:
+    """One image as (height, width, channels); a `ValueError` for what is none."""
+    values = array[..., None] if array.ndim == 2 else array
+    if values.ndim != 3 or values.shape[2] not in (1, 3) or not values.size:
+        raise ValueError(f"an array of shape {array.shape} is not one image with 1 or 3 channels")
+    return values
 
 
 def value_range(values: NDArray[Any]) -> tuple[float, float]:

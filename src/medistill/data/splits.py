@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -127,17 +127,28 @@ def load_splits(path: Path, digests: Sequence[str], *, task: str = "all") -> Spl
     Raises:
         UserError: The file or the task is missing, or the data changed since.
     """
-    tasks = _read(path)
-    if task not in tasks:
-        raise UserError(f"{path}: no splits of task {task!r}, only of {', '.join(tasks) or 'none'}")
     # An image that is there twice takes its splits in the order in which they were saved.
-    left = {digest: list(names) for digest, names in tasks[task]["images"].items()}
+    left = _saved(path, task)
     _must_be_unchanged(path, left, digests)
     parts: Splits = {name: [] for name in SPLITS}
     for i, digest in enumerate(digests):
         if digest:
             parts.setdefault(left[digest].pop(0), []).append(i)
     return parts
+
+
+def split_as_saved(
+    path: Path | None,
+    samples: Sequence[Sample],
+    digests: Sequence[str],
+    rules: SplitRules,
+    *,
+    task: str,
+) -> Splits:
+    """The splits of an earlier run where it saved some, else new ones by the rules."""
+    if path is None:
+        return split(samples, digests, rules)
+    return load_splits(path, digests, task=task)
 
 
 def _missing(samples: Sequence[Sample]) -> list[str]:
@@ -208,7 +219,7 @@ def _kept(
         wanted = rules.fraction * sum(map(len, ordered))
         counts = list(accumulate(map(len, ordered)))
         nearest = min(range(len(counts)), key=lambda place: abs(counts[place] - wanted))
-        kept += [i for group in ordered[: nearest + 1] for i in group]
+        kept += chain.from_iterable(ordered[: nearest + 1])
     return kept
 
 
@@ -243,6 +254,14 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be read as saved splits ({error})") from error
+
+
+def _saved(path: Path, task: str) -> dict[str, list[str]]:
+    """Splits of one task, by digest."""
+    tasks = _read(path)
+    if task not in tasks:
+        raise UserError(f"{path}: no splits of task {task!r}, only of {', '.join(tasks) or 'none'}")
+    return {digest: list(names) for digest, names in tasks[task]["images"].items()}
 
 
 def _must_be_unchanged(path: Path, saved: Mapping[str, list[str]], digests: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ A draw takes as many patients as there are, with replacement and without strata,
 all of its samples. A draw is a row of weights, so that a metric sees many draws in one call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,6 +47,11 @@ def bootstrap(
         drawn = generator.integers(many, size=(rows, many)) + many * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * many).reshape(rows, many)
         yield times[:, unit].astype(float)
+
+
+def joined(blocks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What was measured on each block of draws, one block after the other."""
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def interval(values: Float[np.ndarray, " draws"]) -> tuple[float, float]:

@@ -1,12 +1,13 @@
 """All metrics of one task and split, each with its interval."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from medistill.evaluation.intervals import bootstrap, flawless_interval, interval, units
+from medistill.evaluation.intervals import bootstrap, flawless_interval, interval, joined, units
 from medistill.evaluation.metrics import counts, ranking, reliability
 from medistill.evaluation.operating import OperatingPoint, positive_class
 from medistill.results import Estimate, PredictionTable
@@ -55,9 +56,9 @@ def judge(
     shares = _shares(table, question)
     estimates = {}
     for name, (value,) in values.items():
-        low, high = interval(drawn[name]) if name in drawn else (np.nan, np.nan)
-        if name in drawn and name in shares and value in (0, 1):
-            low, high = flawless_interval(value, len(np.unique(units(table.groups)[shares[name]])))
+        low, high = np.nan, np.nan
+        if name in drawn:
+            low, high = _interval(value, drawn[name], table, shares.get(name))
         estimates[name] = Estimate(value=_known(value), low=_known(low), high=_known(high))
     return estimates
 
@@ -116,19 +117,28 @@ def resample(table: PredictionTable, question: Question, draws: int, seed: int) 
     """Every metric in each draw of the bootstrap; empty when there is but one thing to draw."""
     if len(np.unique(units(table.groups))) < 2:
         return {}
-    blocks = [measure(table, question, weights) for weights in bootstrap(table.groups, draws, seed)]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    every = bootstrap(table.groups, draws, seed)
+    return joined([measure(table, question, weights) for weights in every])
+
+
+def _interval(
+    value: float,
+    drawn: Float[np.ndarray, " draws"],
+    table: PredictionTable,
+    among: Bool[np.ndarray, " samples"] | None,
+) -> tuple[float, float]:
+    """That of the draws; of a share of 0 or 1, whose draws are all alike, the exact one."""
+    if among is not None and value in (0, 1):
+        return flawless_interval(value, len(np.unique(units(table.groups)[among])))
+    return interval(drawn)
 
 
 def _ranking(
     table: PredictionTable, question: Question, weights: Float[np.ndarray, "draws samples"]
 ) -> Values:
-    every = range(len(table.classes))
-    chosen = every if len(every) != 2 or question.positive is None else [question.positive]
-    # Of two classes the rest is the other class, and one curve says it all.
     curves = [
         ranking.curve(table.probabilities[:, index].astype(float), table.targets == index, weights)
-        for index in chosen
+        for index in _ranked(table, question)
     ]
     areas = np.stack([ranking.auroc(curve) for curve in curves], axis=1)
     precisions = np.stack([ranking.average_precision(curve) for curve in curves], axis=1)
@@ -136,6 +146,12 @@ def _ranking(
         "auroc": counts.mean_of_defined(areas),
         "average_precision": counts.mean_of_defined(precisions),
     }
+
+
+def _ranked(table: PredictionTable, question: Question) -> Sequence[int]:
+    """Classes that have a curve: of two the rest is the other class, and one curve says it all."""
+    every = range(len(table.classes))
+    return every if len(every) != 2 or question.positive is None else [question.positive]
 
 
 def _at_threshold(

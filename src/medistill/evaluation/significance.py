@@ -53,7 +53,7 @@ def paired_differences(
         UserError: The tables are not about the same samples.
     """
     pair = paired(first, second)
-    questions = [question_of(*both) for both in zip(pair, operating, strict=True)]
+    questions = tuple(map(question_of, pair, operating))
     once = np.ones((1, len(pair[0])))
     values = [measure(*both, once) for both in zip(pair, questions, strict=True)]
     # Both resample by the first one's patients and by one seed: the very same draws.

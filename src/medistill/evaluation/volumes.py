@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from medistill.case_results import CaseResult, Labels, Score, mask_of
 from medistill.errors import UserError
-from medistill.evaluation.intervals import bootstrap, interval, units
+from medistill.evaluation.intervals import bootstrap, interval, joined, units
 from medistill.evaluation.metrics.counts import mean_of_defined, share
 from medistill.evaluation.metrics.overlap import dice
 from medistill.evaluation.metrics.surface import Spacing, hd95_mm, surface_dice
@@ -133,8 +133,7 @@ def resample(cases: Sequence[CaseResult], classes: Sequence[str], draws: int, se
     groups = np.array([case.group for case in cases], np.int64)
     if not draws or len(np.unique(units(groups))) < 2:
         return {}
-    blocks = [measure(cases, classes, weights) for weights in bootstrap(groups, draws, seed)]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
+    return joined([measure(cases, classes, weights) for weights in bootstrap(groups, draws, seed)])
 
 
 def named(means: Means, classes: Sequence[str]) -> dict[str, Float[np.ndarray, " draws"]]:
@@ -170,13 +169,12 @@ def _table(
     cases: Sequence[CaseResult], classes: Sequence[str], metric: str
 ) -> Float[np.ndarray, "cases classes"]:
     """A metric of each case and class; NaN where it is undefined or nobody annotated the class."""
-    found = (
+    found = [
         getattr(case.scores[name], metric) if name in case.scores else None
-        for case in cases
-        for name in classes
-    )
-    values = [np.nan if value is None else value for value in found]
-    return np.array(values, float).reshape(len(cases), len(classes))
+        for case, name in product(cases, classes)
+    ]
+    # As a float, None is NaN.
+    return np.array(found, float).reshape(len(cases), len(classes))
 
 
 def _by_region(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -155,17 +156,19 @@ def predict_files(
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
     """All files that some files and folders stand for, each once."""
-    found: dict[Path, None] = {}
-    for given in inputs:
-        if given.is_dir():
-            found |= dict.fromkeys(given / name for name in image_files(given))
-        elif given.exists():
-            found[given] = None
-        else:
-            raise UserError(f"No file or folder {given} (looked for {given.resolve()}).")
+    found = list(dict.fromkeys(chain.from_iterable(map(_files_of, inputs))))
     if not found:
         raise UserError(f"No image in {', '.join(map(str, inputs)) or 'no folder at all'}.")
-    return list(found)
+    return found
+
+
+def _files_of(given: Path) -> list[Path]:
+    """What one input stands for: the images of a folder, or the file itself, whatever it is."""
+    if given.is_dir():
+        return [given / name for name in image_files(given)]
+    if not given.exists():
+        raise UserError(f"No file or folder {given} (looked for {given.resolve()}).")
+    return [given]
 
 
 class Rows:

@@ -267,13 +267,17 @@ def holds_one(inputs: Sequence[Path]) -> bool:
 def _below(folder: Path) -> Iterator[Path]:
     """Volumes in a folder and its folders, and those of them that hold a series."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = _visible(folders)
         here = Path(parent)
         if holds_series(here):
             yield here
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+        for name in _visible(names):
+            if name.lower().endswith(SUFFIXES):
                 yield here / name
+
+
+def _visible(names: Sequence[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _split(path: Path) -> tuple[str, str]:

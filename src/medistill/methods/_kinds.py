@@ -32,14 +32,7 @@ def objective_of(
     Raises:
         UserError: The tasks are of several kinds, or none has labels.
     """
-    kinds = {task.kind for task in tasks if task.kind != "unlabelled"}
-    if len(kinds) != 1:
-        names = ", ".join(f"{task.name}: {task.kind}" for task in tasks)
-        raise UserError(
-            f"One network learns labels of one kind, but the roots are of another number of kinds "
-            f"({names}). Leave some out, or add one with labels."
-        )
-    if kinds == {"segmentation"}:
+    if _kind_of(tasks) == "segmentation":
         from medistill.methods._segmenting import Segmenting
         from medistill.models.segmenters.base import Segmenter
 
@@ -47,3 +40,15 @@ def objective_of(
         return Segmenting(student, tasks, imitated=imitated, labels=labels)
     assert isinstance(student, Student)
     return Classifying(student, teacher, tasks, imitated=imitated, labels=labels)
+
+
+def _kind_of(tasks: Sequence[Task]) -> str:
+    """Of what kind their labels are."""
+    kinds = {task.kind for task in tasks if task.kind != "unlabelled"}
+    if len(kinds) != 1:
+        names = ", ".join(f"{task.name}: {task.kind}" for task in tasks)
+        raise UserError(
+            f"One network learns labels of one kind, but the roots are of another number of kinds "
+            f"({names}). Leave some out, or add one with labels."
+        )
+    return kinds.pop()

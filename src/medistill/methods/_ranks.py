@@ -48,6 +48,16 @@ class Experts:
     max_rank: Rank | None = None
     absent: Literal["untouched", "zero_gradient"] = "untouched"
 
+    @property
+    def unequal(self) -> bool:
+        """Whether ranks are read off the warm-up."""
+        return self.allocation == "loss_reduction"
+
+    @property
+    def scaled(self) -> Literal["alpha_over_r", "fixed"]:
+        """The scaling that is asked for, or that of the authors' code."""
+        return self.scaling or ("fixed" if self.unequal else "alpha_over_r")
+
     def allocated(self, reductions: Sequence[float | None]) -> list[int]:
         """Ranks by how much the loss of each expert's tasks fell; see `allocated`."""
         return allocated(

@@ -57,7 +57,6 @@ class KnowledgeDecomposition(Method):
         labels: Labels = PLAIN_LABELS,
     ) -> None:
         super().__init__()
-        unequal = experts.allocation == "loss_reduction"
         _refuse(experts, warmup)
         self.teacher = teacher
         self.settings = experts
@@ -71,10 +70,10 @@ class KnowledgeDecomposition(Method):
             self.objective.network,
             [experts.rank] * len(regions),
             alpha=experts.alpha,
-            scaling=experts.scaling or ("fixed" if unequal else "alpha_over_r"),
+            scaling=experts.scaled,
             multiples=self.objective.multiples,
         )
-        self.record = LossRecord(len(regions), open=unequal)
+        self.record = LossRecord(len(regions), open=experts.unequal)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Equation 9 of the paper, or 7 and 8 where masks are learnt."""

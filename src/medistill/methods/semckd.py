@@ -1,5 +1,6 @@
 """Semantic calibration: which stage learns from which is learned too (SemCKD)."""
 
+from itertools import product
 from typing import Annotated, ClassVar
 
 import torch
@@ -65,7 +66,7 @@ class Semckd(Method):
         self.imitation = imitation
         self.queries = nn.ModuleList(_embedding(batch_size) for _ in own)
         self.keys = nn.ModuleList(_embedding(batch_size) for _ in offered)
-        pairs = [(width, wanted) for width in own for wanted in offered]
+        pairs = product(own, offered)
         self.projections = nn.ModuleList(_projection(*pair, hidden) for pair in pairs)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

@@ -253,9 +253,7 @@ class _Builder:
     ) -> None:
         if (self.target / STATEMENT).is_file():  # another process finished it while this one waited
             return
-        stated = _read_statement(self.folder)
-        if stated is not None and self.statement.items() <= stated.items():
-            self._open(_stated_shapes(stated))
+        self._take_up()
         for batch in batches:
             self._add(teacher, batch)
             if on_progress is not None:
@@ -265,6 +263,12 @@ class _Builder:
         self._commit()
         self.close()
         self.folder.rename(self.target)
+
+    def _take_up(self) -> None:
+        """Go on with what an earlier process left, if it was of the same cache."""
+        stated = _read_statement(self.folder)
+        if stated is not None and self.statement.items() <= stated.items():
+            self._open(_stated_shapes(stated))
 
     def close(self) -> None:
         for column in self.columns.values():

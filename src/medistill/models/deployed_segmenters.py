@@ -208,13 +208,7 @@ def _folder(path: Path, task: str | None) -> Path | None:
 def _of_folder(segmenter: Segmenter, folder: Path, role: str) -> dict[str, Tensor]:
     """The tensors of a deployed network, what belongs to a class at our place of it."""
     config = read_segmenter_config(folder)
-    theirs, ours = _form(**config["segmenter"]), _form(segmenter.spec.name, segmenter.portable)
-    if theirs != ours:
-        apart = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
-        raise UserError(
-            f"{role}: {folder} holds another network than this {segmenter.spec.name}: "
-            f"{', '.join(f'{k} is {theirs.get(k)} there and {ours.get(k)} here' for k in apart)}."
-        )
+    _refuse_other(segmenter, config["segmenter"], f"{role}: {folder}")
     tensors, own = read_tensors(folder), segmenter.state_dict()
     for name in segmenter.by_class:
         # Vectors of another length stay, for the complaint below to tell both.
@@ -226,6 +220,17 @@ def _of_folder(segmenter: Segmenter, folder: Path, role: str) -> dict[str, Tenso
     if found.complaints:
         raise refused(role, found, "Give it the options of that run, `queries` among them.")
     return tensors
+
+
+def _refuse_other(segmenter: Segmenter, told: Mapping[str, Any], where: str) -> None:
+    """Refuse tensors of a network that differs in more than its vocabulary."""
+    theirs, ours = _form(**told), _form(segmenter.spec.name, segmenter.portable)
+    if theirs != ours:
+        apart = sorted(k for k in theirs.keys() | ours.keys() if theirs.get(k) != ours.get(k))
+        raise UserError(
+            f"{where} holds another network than this {segmenter.spec.name}: "
+            f"{', '.join(f'{k} is {theirs.get(k)} there and {ours.get(k)} here' for k in apart)}."
+        )
 
 
 def _form(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

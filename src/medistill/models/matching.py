@@ -147,8 +147,6 @@ def _absent(
 def _joined(sizes: Sequence[torch.Size]) -> torch.Size:
     """Of tensors that are joined along their first axis; of the first that does not fit."""
     first = sizes[0]
-    if len(sizes) == 1:
-        return first
     if strange := [size for size in sizes if not size or size[1:] != first[1:]]:
         return strange[0]
     return torch.Size((sum(size[0] for size in sizes), *first[1:]))

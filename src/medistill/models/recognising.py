@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -55,8 +56,10 @@ def _released(state: Mapping[str, Tensor]) -> Iterator[str]:
 
 
 def _library(state: Mapping[str, Tensor]) -> Iterator[str]:
-    endings = [key for key in _LIBRARIES if any(name.endswith(key) for name in state)]
-    for name in (name for ending in endings for name in _LIBRARIES[ending]):
+    like = (
+        names for ending, names in _LIBRARIES.items() if any(key.endswith(ending) for key in state)
+    )
+    for name in chain.from_iterable(like):
         # Shapes decide, so that no candidate takes memory or time for its random numbers.
         with torch.device("meta"):
             candidate = build_backbone(name)

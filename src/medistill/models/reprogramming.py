@@ -132,8 +132,11 @@ def _initialise(stack: nn.Sequential, zero_last_gamma: bool) -> None:
             # fan_out keeps the variance of gradients, as torchvision begins its ResNets; a layer of
             # torch begins with fan_in.
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    if not zero_last_gamma:
-        return
+    if zero_last_gamma:
+        _begin_as_shortcuts(stack)
+
+
+def _begin_as_shortcuts(stack: nn.Sequential) -> None:
     for block in stack:
         assert isinstance(block, Residual) and isinstance(block.branch, nn.Sequential)
         last = block.branch[-1]

@@ -90,6 +90,12 @@ def _released(
     if weights == "random":
         backbone = checkpoint.editions[0].network(size, options)
         return Network(backbone, WeightsReport("random", digest(backbone)), size)
+    return _of_file(checkpoint, weights, options, size, role)
+
+
+def _of_file(
+    checkpoint: type[Checkpoint], weights: str, options: dict[str, Any], size: int, role: str
+) -> Network:
     path = Path(weights).expanduser()
     state = read_state(path, role=role)
     edition = checkpoint.edition_of(state)

@@ -55,11 +55,8 @@ def _beginning(path: Path) -> bytes:
 
 
 def _read_pickle(path: Path) -> Any:
-    scalar = np.float64(0).__reduce__()[0]
-    harmless: list[Any] = [np.dtype, *{type(np.dtype(code)) for code in np.typecodes["All"]}]
-    harmless += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
-        with torch.serialization.safe_globals(harmless):
+        with torch.serialization.safe_globals(_harmless()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         try:
@@ -68,6 +65,14 @@ def _read_pickle(path: Path) -> Any:
             raise
         except Exception:  # what torch says of a damaged file says more
             raise error from None
+
+
+def _harmless() -> list[Any]:
+    """What torch may import beside its own: types of numpy, and single numbers of them."""
+    scalar = np.float64(0).__reduce__()[0]
+    types = {type(np.dtype(code)) for code in np.typecodes["All"]}
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
+    return [np.dtype, *types, *((scalar, name) for name in names)]
 
 
 def _unreadable(path: Path, error: Exception, role: str) -> UserError:
@@ -95,15 +100,19 @@ def _weights_inside(path: Path) -> str:
 
 
 def _unwrapped(content: Any, path: Path, role: str) -> dict[str, Tensor]:
-    while isinstance(content, Mapping) and (inner := _inside(content)):
-        content = inner
-    if isinstance(content, Husk):
-        content = state_of(content)
+    content = _innermost(content)
     items = content.items() if isinstance(content, Mapping) else ()
     tensors = {str(name): value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(f"{role} weights: {path} holds no named tensors; save a state dict.")
     return tensors
+
+
+def _innermost(content: Any) -> Any:
+    """What wrappings of a training hold at last; of a whole network its state."""
+    while isinstance(content, Mapping) and (inner := _inside(content)):
+        content = inner
+    return state_of(content) if isinstance(content, Husk) else content
 
 
 def _inside(content: Mapping[str, Any]) -> Mapping[str, Any] | Husk | None:

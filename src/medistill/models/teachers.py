@@ -5,7 +5,7 @@ so a teacher never enters a method's `parameters()`, `state_dict()` or `train()`
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -104,12 +104,16 @@ class Frozen:
             return output._replace(maps=())
         *finer, last = output.maps
         if self.limits:
-            limits = self.limits[-len(output.maps) : -1]
-            sizes = [smaller(m.shape[2:], limit) for m, limit in zip(finer, limits, strict=True)]
-            finer = [averaged(m, size) for m, size in zip(finer, sizes, strict=True)]
+            finer = self._within_limits(finer)
         if self.grid is not None:
             last = averaged(last, [self.grid] * (last.ndim - 2))
         return output._replace(maps=(*finer, last))
+
+    def _within_limits(self, finer: Sequence[Tensor]) -> list[Tensor]:
+        """All maps but the last, none finer than what the student compares it with."""
+        limits = self.limits[-len(finer) - 1 : -1]
+        sizes = [smaller(m.shape[2:], limit) for m, limit in zip(finer, limits, strict=True)]
+        return [averaged(m, size) for m, size in zip(finer, sizes, strict=True)]
 
     def _refuse_finer_grid(self, output: Output) -> None:
         if self.grid is None or not output.maps:
@@ -183,12 +187,7 @@ class Precomputed:
         """
         features, paths = _read_features(file)
         rows = {_plain(path): row for row, path in enumerate(paths)}
-        absent = [source for source in sources if _plain(source) not in rows]
-        if absent:
-            raise UserError(
-                f"{file}: {len(absent)} of {len(sources)} images have no row "
-                f"({', '.join(absent[:3])}{', ...' if absent[3:] else ''}). Add them to the file."
-            )
+        _refuse_absent(sources, rows, file)
         wanted = torch.tensor([rows[_plain(source)] for source in sources], dtype=torch.long)
         teacher = cls(features, wanted, name=str(file))
         teacher._refuse_non_finite(sources)
@@ -277,20 +276,33 @@ def _read_features(file: Path) -> tuple[Tensor, list[str]]:
     return features, _read_paths(file, metadata, len(features))
 
 
+def _refuse_absent(sources: Sequence[str], rows: Mapping[str, int], file: Path) -> None:
+    absent = [source for source in sources if _plain(source) not in rows]
+    if absent:
+        raise UserError(
+            f"{file}: {len(absent)} of {len(sources)} images have no row "
+            f"({', '.join(absent[:3])}{', ...' if absent[3:] else ''}). Add them to the file."
+        )
+
+
 def _read_paths(file: Path, metadata: dict[str, str], rows: int) -> list[str]:
+    paths = _stored_paths(file, metadata)
+    if len(paths) != rows:
+        raise UserError(f"{file} holds {rows} rows of features, but {len(paths)} paths.")
+    if len(set(map(_plain, paths))) < rows:
+        twice = next(p for i, p in enumerate(paths) if _plain(p) in map(_plain, paths[:i]))
+        raise UserError(f"{file} names {twice} twice. Keep one row for each image.")
+    return paths
+
+
+def _stored_paths(file: Path, metadata: dict[str, str]) -> list[str]:
     try:
-        paths = [str(path) for path in json.loads(metadata["paths"])]
+        return [str(path) for path in json.loads(metadata["paths"])]
     except (KeyError, ValueError, TypeError):
         raise UserError(
             f"{file} has no metadata entry 'paths' with a JSON list of relative paths. "
             "medistill.models.teachers.save_features writes it."
         ) from None
-    if len(paths) != rows:
-        raise UserError(f"{file} holds {rows} rows of features, but {len(paths)} paths.")
-    if len({_plain(path) for path in paths}) < rows:
-        twice = next(p for i, p in enumerate(paths) if _plain(p) in map(_plain, paths[:i]))
-        raise UserError(f"{file} names {twice} twice. Keep one row for each image.")
-    return paths
 
 
 def _plain(path: str) -> str:

@@ -177,9 +177,14 @@ def _curves_of_runs(
     names = distinct_names([evidence, *others])[1:]
     for series, (name, other) in enumerate(zip(names, others, strict=True), start=FIRST_OTHER):
         theirs = other.table(table.task)
-        if theirs and theirs.classes == table.classes and shared_samples(table, theirs).same:
+        if theirs and _comparable(table, theirs):
             curves.append(roc(theirs, index, name, series))
     return [curve for curve in curves if curve is not None]
+
+
+def _comparable(own: PredictionTable, theirs: PredictionTable) -> bool:
+    """Whether two networks were asked the same of the same images."""
+    return theirs.classes == own.classes and shared_samples(own, theirs).same
 
 
 def _two_classes(table: PredictionTable, index: int, point: dict[str, Any] | None) -> list[Html]:

@@ -17,7 +17,7 @@ def groups(evidence: Evidence) -> dict[str, list[str]]:
     None where a single task was judged.
     """
     judged = [task for task in evidence.tasks if evidence.estimates(task)]
-    roots = evidence.part("data").get("roots") or {}
+    roots = evidence.roots
     return together({task: (roots.get(task) or {}).get("region") or task for task in judged})
 
 

@@ -173,12 +173,17 @@ class Evidence:
         return [words for file, words in wanted if not (self.run.path / file).is_file()]
 
     @property
+    def roots(self) -> Document:
+        """What the recipe says of the data of each task; empty when it is not there."""
+        roots: Document = self.part("data").get("roots") or {}
+        return roots
+
+    @property
     def tasks(self) -> list[str]:
         """Every task that some file speaks of, in the recipe's order."""
-        roots = self.part("data").get("roots") or {}
         judged = (task for tasks in self.metrics.values() for task in tasks)
         # What trains without labels is deployed as "all": that is no task.
-        return list(dict.fromkeys([*roots, *self.data, *judged]) or self.configs)
+        return list(dict.fromkeys([*self.roots, *self.data, *judged]) or self.configs)
 
     @property
     def split(self) -> str:

@@ -59,12 +59,7 @@ def lines(told: Sequence[Line], label: str, chosen: int | None = None) -> Html:
 
     def draw(axes: "Axes") -> None:
         for number, line in enumerate(told):
-            known = np.isfinite(line.values)
-            # A line through few points would hide how few they are.
-            marker = "o" if len(line.epochs) <= DOTTED else ""
-            x, y = np.array(line.epochs)[known], np.array(line.values)[known]
-            axes.plot(x, y, label=line.name, marker=marker, **look(number))
-            axes.plot(x[x == chosen], y[x == chosen], color=SERIES[number % len(SERIES)], **DOT)
+            _line(axes, number, line, chosen)
         if chosen is not None:
             axes.axvline(chosen, color=MUTED, linewidth=0.8, linestyle=":", zorder=0)
         axes.set(xlabel="epoch", ylabel=label)
@@ -72,7 +67,7 @@ def lines(told: Sequence[Line], label: str, chosen: int | None = None) -> Html:
         if len(told) > 1:
             legend(axes, 3)
 
-    ends = listed([_course(line) for line in told])
+    ends = listed(map(_course, told))
     at = "" if chosen is None else f" The chosen epoch is {chosen}."
     return drawn(draw, f"{label[:1].upper()}{label[1:]} over the epochs: {ends}.{at}")
 
@@ -174,6 +169,15 @@ def histogram(
         if len(values)
     )
     return drawn(draw, f"Histogram of the {label}. {told}.", size=PANEL, box=PANEL_BOX)
+
+
+def _line(axes: "Axes", number: int, line: Line, chosen: int | None) -> None:
+    known = np.isfinite(line.values)
+    # A line through few points would hide how few they are.
+    marker = "o" if len(line.epochs) <= DOTTED else ""
+    x, y = np.array(line.epochs)[known], np.array(line.values)[known]
+    axes.plot(x, y, label=line.name, marker=marker, **look(number))
+    axes.plot(x[x == chosen], y[x == chosen], color=SERIES[number % len(SERIES)], **DOT)
 
 
 def _mark(axes: "Axes", y: float, series: int, estimate: Estimate, label: str | None) -> None:

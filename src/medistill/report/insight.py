@@ -173,19 +173,22 @@ def _similarity(found: Document | None) -> list[Html]:
     )
     names = found["names"]
     tables = [_matrix(names, names, found["cka"], "Pooled features, as the heads take them.")]
-    scales = found.get("scales")
-    if scales:
-        rows, columns = (
-            [f"map {place + 1}" for place in range(count)]
-            for count in (len(scales["cka"]), len(scales["cka"][0]))
-        )
-        maps = f"Maps of {scales['rows']} (rows) and of {scales['columns']}, averaged; 1 is finest."
-        tables.append(_matrix(rows, columns, scales["cka"], maps))
+    if found.get("scales"):
+        tables.append(_maps(found["scales"]))
     return [
         element("h3", "Similarity of features"),
         element("p", told, class_="quiet"),
         element("div", *tables, class_="pair"),
     ]
+
+
+def _maps(scales: Document) -> Html:
+    rows, columns = (
+        [f"map {place + 1}" for place in range(count)]
+        for count in (len(scales["cka"]), len(scales["cka"][0]))
+    )
+    told = f"Maps of {scales['rows']} (rows) and of {scales['columns']}, averaged; 1 is finest."
+    return _matrix(rows, columns, scales["cka"], told)
 
 
 def _matrix(

@@ -105,8 +105,7 @@ def record(evidence: Evidence) -> list[Html]:
 
 
 def _placeless(evidence: Evidence) -> str:
-    text = evidence.recipe_text
-    roots = (evidence.part("data").get("roots") or {}).values()
+    text, roots = evidence.recipe_text, evidence.roots.values()
     # The longest first: one folder may lie within another.
     for known in sorted({str(root["root"]) for root in roots}, key=len, reverse=True):
         place = PurePath(known)

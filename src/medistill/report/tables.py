@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 
 from medistill.report.averages import averaged, groups
 from medistill.report.comparison import Contender, contenders
@@ -78,7 +79,7 @@ def class_table(
     caption: str = "A class against all others; beneath each value its 95 % interval.",
 ) -> Table:
     """Some metrics of each class, for each network."""
-    columns = [(name, one) for name in measured for one in found]
+    columns = list(product(measured, found))
     head = [
         together([metric(name).words, element("small", one.name, class_=one.colour)])
         for name, one in columns
@@ -110,7 +111,7 @@ def _mean_lines(
     columns, rows = list(series), list[list[str]]()
     for words, tasks in groups.items():
         means = [_means(one, [judged[task] for task in tasks]) for one in columns]
-        rows += _lines(words, dict.fromkeys(key for found in means for key in found), means)
+        rows += _lines(words, dict.fromkeys(chain.from_iterable(means)), means)
     return rows
 
 

@@ -12,7 +12,7 @@ from medistill.errors import UserError
 from medistill.report.experts import EXPERTS
 from medistill.report.page import write_page
 from medistill.report.plates import plane_plate, similarity_plate
-from medistill.results import RunFolder, read_json, write_json
+from medistill.results import RunFolder, read_known, write_json
 from medistill.runs.console import Console
 from medistill.runs.experts import look_at_experts, several_tasks
 from medistill.runs.features import compare, see
@@ -162,7 +162,7 @@ def _refuse_outlines(runs: Sequence[RunFolder]) -> None:
 
 def _against(runs: Sequence[RunFolder]) -> list[Path]:
     """The other runs, and those that the page was compared with before."""
-    known = read_json(runs[0].differences) if runs[0].differences.exists() else {}
+    known = read_known(runs[0].differences)
     paths: Iterable[Path] = (*(run.path for run in runs[1:]), *map(Path, known))
     found: dict[Path, Path] = {}
     for path in paths:

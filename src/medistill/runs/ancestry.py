@@ -1,6 +1,7 @@
 """Which images a network has learnt from, through all the runs that it started from."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -38,19 +39,22 @@ def warn_of_shared_images(recipe: Recipe, opened: Sequence[Source], console: Con
     Returns:
         What was said, for the report.
     """
-    said = []
+    said = list(_shared_images(recipe, opened))
+    for line in said:
+        console.warn(line)
+    return said
+
+
+def _shared_images(recipe: Recipe, opened: Sequence[Source]) -> Iterator[str]:
     for folder in _ancestors(recipe):
         for task, learnt in read_json(RunFolder(folder).sources).items():
             for one in opened:
                 count = _shared(one, learnt)
                 if count:
-                    said.append(
+                    yield (
                         f"{count} test images of {one.name} are, or look like, images that "
                         f"{folder} learnt from ({task}): its results on them are too good."
                     )
-    for line in said:
-        console.warn(line)
-    return said
 
 
 def inherited_licences(recipe: Recipe) -> list[str]:
@@ -79,8 +83,8 @@ def _ancestors(recipe: Recipe) -> Iterator[Path]:
 def _named(document: dict[str, Any]) -> list[Path]:
     """The runs that a recipe names as its teacher or as its student's start."""
     parts = [document.get("student") or {}, document.get("teacher") or {}]
-    names = [part.get(key) for part in parts for key in ("name", "start")]
-    return [folder for name in names if name and (folder := run_folder(name))]
+    names = (part.get(key) for part, key in product(parts, ("name", "start")))
+    return list(filter(None, map(run_folder, filter(None, names))))
 
 
 def _shared(one: Source, learnt: dict[str, str]) -> int:

@@ -1,6 +1,7 @@
 """What the networks of several tasks cost: each, all together, and with experts not folded in."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -56,12 +57,11 @@ def cost_unfused(
         return None
     backbone = load_deployed(run.deployed(SHARED).path)[0].encoder
     decomposed = with_experts(backbone, ranks).eval()
-    held = [
-        *decomposed.parameters(), *(p for n in networks.values() for p in n.head.parameters()),
-    ]  # fmt: skip
+    heads = chain.from_iterable(network.head.parameters() for network in networks.values())
+    held = [*decomposed.parameters(), *heads]
     macs = _macs(decomposed, size)
     return {
-        "parameters": sum(each.numel() for each in held),
+        "parameters": sum(map(torch.numel, held)),
         "bytes": sum(each.numel() * each.element_size() for each in [*held, *backbone.buffers()]),
         "macs": macs,
         "flops": 2 * macs,

@@ -1,6 +1,7 @@
 """`check`: all that would spoil a result, before hours of training."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from medistill.data.near_copies import contact_sheet, near_copies
@@ -73,9 +74,13 @@ def _write_listing(path: Path, opened: tuple[Opened, ...]) -> None:
         writer = csv.writer(file)
         writer.writerow(["task", "file", "sample", "split", "label"])
         for one in opened:
-            where = {row: part for part, rows in one.dataset.splits.items() for row in rows}
-            for row, (sample, digest) in enumerate(zip(one.samples, one.digests, strict=True)):
-                part = where.get(row, "")
-                writer.writerow(
-                    [one.dataset.task.name, sample.source, digest, part, sample.label or ""]
-                )
+            writer.writerows(_lines(one))
+
+
+def _lines(one: Opened) -> Iterator[list[str]]:
+    """Task, file, sample, split and label of every image of a root."""
+    where = {row: part for part, rows in one.dataset.splits.items() for row in rows}
+    for row, (sample, digest) in enumerate(zip(one.samples, one.digests, strict=True)):
+        yield [
+            one.dataset.task.name, sample.source, digest, where.get(row, ""), sample.label or "",
+        ]  # fmt: skip

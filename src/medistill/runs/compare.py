@@ -10,7 +10,7 @@ from medistill.report.rivals.account import Account
 from medistill.report.rivals.budget import Budget
 from medistill.report.rivals.conclusions import overall
 from medistill.report.wording import METRICS, counted, inside
-from medistill.results import RunFolder, read_json, write_text
+from medistill.results import RunFolder, read_json, read_known, write_text
 from medistill.runs.comparing.asking import grid_of
 from medistill.runs.comparing.grid import Cell, Entry, Grid, Origin
 from medistill.runs.comparing.judging import Verdicts
@@ -119,10 +119,9 @@ def _learnt(grid: Grid, cells: Sequence[Cell]) -> tuple[str, ...]:
 def _placeless(recipe: Recipe, grid: Grid) -> str:
     """The recipe's text without the places of the data: the page travels."""
     text = dump(recipe)
-    roots = (root for data in grid.sets for root in grid.roots(data).values())
-    for root in (Path(str(found["root"])) for found in roots):
-        if root.is_absolute():
-            text = text.replace(str(root), f".../{root.name}")
+    places = (Path(str(r["root"])) for data in grid.sets for r in grid.roots(data).values())
+    for place in filter(Path.is_absolute, places):
+        text = text.replace(str(place), f".../{place.name}")
     return text
 
 
@@ -166,7 +165,6 @@ def _measured_on(grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:
     for run in (RunFolder(grid.cells / cell.name) for cell in cells[:1]):
         environment = read_json(run.environment)
         machine = environment.get("accelerator") or environment.get("processor")
-        found |= {"machine": machine} if machine else {}
-        expense = read_json(run.expense) if run.expense.exists() else {}
-        found |= {"peak_of": expense["peak_of"]} if "peak_of" in expense else {}
+        told = {"machine": machine, "peak_of": read_known(run.expense).get("peak_of")}
+        found |= {name: value for name, value in told.items() if value}
     return found

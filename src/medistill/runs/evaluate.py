@@ -18,6 +18,7 @@ from medistill.results import Estimate, RunFolder, read_json, write_metrics, wri
 from medistill.runs.console import Console
 from medistill.runs.images import open_images
 from medistill.runs.load import only_task, outlines, own_images
+from medistill.runs.refusing import refuse_unknown_classes
 from medistill.runs.shipping import batches, table_of
 
 ALL = "all"
@@ -106,11 +107,7 @@ def _others(recipe: Recipe, data: Path, name: str, console: Console) -> Opened:
 
 def _translated(opened: Opened, classes: list[str], names: Mapping[str, str]) -> Opened:
     """Their labels as the network's classes."""
-    unknown = [mine for mine in names if mine not in classes]
-    if unknown:
-        raise UserError(
-            f"--classes: the run has no class {unknown[0]!r}; it has {', '.join(classes)}."
-        )
+    refuse_unknown_classes(names, classes)
     places = _places(classes, names)
     theirs = {sample.label for sample in opened.samples if sample.label is not None}
     strange = sorted(theirs - set(places))

@@ -26,11 +26,12 @@ from medistill.recipe import read_recipe
 from medistill.report.evidence import Evidence, distinct_names
 from medistill.report.plates import similarity_plate
 from medistill.report.wording import listed
-from medistill.results import RunFolder, read_json
+from medistill.results import RunFolder, read_known
 from medistill.runs.console import Console
 from medistill.runs.features import see
 from medistill.runs.images import open_images
 from medistill.runs.overlays import draw_overlays
+from medistill.runs.refusing import refuse_unfinished
 from medistill.runs.subjects import TEACHER, Looked, Subject, images_of, refuse_incomparable
 from medistill.training.devices import place
 
@@ -120,7 +121,7 @@ def costs(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     lines: dict[str, dict[str, Any]] = {}
     met: list[dict[str, Any]] = []
     for run, name in zip(runs, distinct_names(map(Evidence, runs)), strict=True):
-        known = read_json(run.cost) if run.cost.exists() else {}
+        known = read_known(run.cost)
         teacher = known.get("teacher") or {}
         if teacher and teacher["macs"] not in [line["macs"] for line in met]:
             lines[f"{TEACHER} of {name}" if met else TEACHER] = teacher
@@ -143,9 +144,7 @@ def _forms(known: Mapping[str, Any], name: str, tasks: int) -> dict[str, dict[st
 
 def _opened(runs: Sequence[RunFolder], split: str, console: Console) -> dict[str, Opened]:
     """The labelled images of every task, of the first run."""
-    for run in runs:
-        if not run.finished:
-            raise UserError(f"{run.path} is no finished run; `medistill train` finishes it.")
+    refuse_unfinished(runs)
     tasks = runs[0].tasks()
     for task in tasks:
         refuse_incomparable(runs, [task] * len(runs), split)

@@ -11,7 +11,7 @@ from medistill.data.opening import Opened
 from medistill.export.onnx import export_onnx
 from medistill.export.parity import check_parity
 from medistill.models.deployed import load_deployed
-from medistill.results import RunFolder, read_json, write_json
+from medistill.results import RunFolder, read_known, write_json
 from medistill.runs.console import Console
 from medistill.runs.load import only_task, outlines, own_images
 from medistill.runs.shipping import pictures
@@ -63,7 +63,7 @@ def export_task(
     network.cpu().eval()
     export_onnx(network, config, path)
     parity = check_parity(path, network, config, pictures(opened, "validation", COMPARED))
-    known = read_json(run.parity) if run.parity.exists() else {}
+    known = read_known(run.parity)
     known[task] = asdict(parity)
     write_json(run.parity, known)
     size = path.stat().st_size / 1e6

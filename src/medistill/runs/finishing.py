@@ -1,7 +1,7 @@
 """From the chosen checkpoint to everything that a run leaves; begun anew when it was stopped."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,6 +10,7 @@ from medistill.models.deployed import save_deployed
 from medistill.models.networks import Student
 from medistill.results import (
     SHARED,
+    PredictionTable,
     write_metrics,
     write_predictions,
 )
@@ -74,7 +75,11 @@ def _write_measured(job: Job, found: Mapping[str, Judged]) -> None:
     write_metrics(job.run.metrics, merge((name, one.metrics(draws)) for name, one in found.items()))
     tables = [table for one in found.values() for table in one.tables.values()]
     write_predictions(job.run.predictions, tables)
-    tested = {table.task: table for table in tables if table.split == "test"}
+    _save_mistakes(job, [table for table in tables if table.split == "test"])
+
+
+def _save_mistakes(job: Job, tables: Sequence[PredictionTable]) -> None:
+    tested = {table.task: table for table in tables}
     opened = [one for one in job.opened if one.dataset.task.name in tested]
     save_worst([tested[one.dataset.task.name] for one in opened], opened, job.run)
 

@@ -43,17 +43,22 @@ def only_task(folder: RunFolder, task: str | None) -> str:
     Raises:
         UserError: The run deployed nothing, nothing of this name, or several to choose from.
     """
-    if not folder.recipe.exists():
-        raise UserError(f"No run at {folder.path} (looked for {folder.recipe.resolve()}).")
-    tasks = folder.tasks()
-    if not tasks:
-        raise UserError(f"{folder.path} holds no deployed network. Is the run finished?")
+    tasks = _deployed_tasks(folder)
     if task is None and len(tasks) == 1:
         return tasks[0]
     if task not in tasks:
         asked = f"no task {task!r}" if task else f"{len(tasks)} tasks"
         raise UserError(f"{folder.path} has {asked}; choose with --task: {', '.join(tasks)}.")
     return task
+
+
+def _deployed_tasks(folder: RunFolder) -> list[str]:
+    if not folder.recipe.exists():
+        raise UserError(f"No run at {folder.path} (looked for {folder.recipe.resolve()}).")
+    tasks = folder.tasks()
+    if not tasks:
+        raise UserError(f"{folder.path} holds no deployed network. Is the run finished?")
+    return tasks
 
 
 def own_images(folder: RunFolder, task: str, console: Console) -> Opened:

@@ -12,6 +12,7 @@ from medistill.evaluation.volume_differences import paired_case_differences
 from medistill.report.page import write_page
 from medistill.results import PredictionTable, RunFolder, read_predictions, write_json
 from medistill.runs.console import Console
+from medistill.runs.refusing import refuse_unfinished
 
 
 def report(
@@ -28,9 +29,7 @@ def report(
         The page.
     """
     folder, others = RunFolder(Path(run)), [RunFolder(Path(other)) for other in against]
-    for one in [folder, *others]:
-        if not one.finished:
-            raise UserError(f"{one.path} is no finished run; `medistill train` finishes it.")
+    refuse_unfinished([folder, *others])
     console = console or Console()
     if others:
         found = {str(other.path): _compared(folder, other, console) for other in others}

@@ -21,6 +21,7 @@ from medistill.report.evidence import Evidence, distinct_names
 from medistill.results import RunFolder, read_json
 from medistill.runs.console import Console
 from medistill.runs.load import only_task, own_images
+from medistill.runs.refusing import refuse_unfinished
 from medistill.training.devices import place
 from medistill.types import Batch, Output
 
@@ -109,9 +110,7 @@ def gather(
     Raises:
         UserError: A run is not finished, or not comparable with the first.
     """
-    for run in runs:
-        if not run.finished:
-            raise UserError(f"{run.path} is no finished run; `medistill train` finishes it.")
+    refuse_unfinished(runs)
     tasks = [only_task(run, task) for run in runs]
     refuse_incomparable(runs, tasks, split)
     opened = own_images(runs[0], tasks[0], console)

@@ -32,8 +32,11 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"training.device {name!r} is unknown. Write auto, cpu or cuda.") from None
-    if device.type != "cuda":
-        return device
+    return _gpu(device, name) if device.type == "cuda" else device
+
+
+def _gpu(device: torch.device, name: str) -> torch.device:
+    """The one that is named, or the process's own; it has to be there."""
     index = local_rank() if device.index is None else device.index
     if index >= torch.cuda.device_count():
         raise UserError(

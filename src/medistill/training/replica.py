@@ -90,11 +90,16 @@ def _average_gradients(parameters: list[nn.Parameter]) -> None:
     """Average gradients that DDP does not know of; None where all processes have None."""
     if not parameters:
         return
-    used = torch.tensor([float(p.grad is not None) for p in parameters])
-    used = used.to(parameters[0].device)
-    dist.all_reduce(used, op=dist.ReduceOp.MAX)
-    shared = [p for p, someone in zip(parameters, used.tolist(), strict=True) if someone]
+    shared = _used_anywhere(parameters)
     for parameter in shared:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     average([parameter.grad for parameter in shared if parameter.grad is not None])
+
+
+def _used_anywhere(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Those that have a gradient in some process."""
+    used = torch.tensor([float(p.grad is not None) for p in parameters])
+    used = used.to(parameters[0].device)
+    dist.all_reduce(used, op=dist.ReduceOp.MAX)
+    return [p for p, someone in zip(parameters, used.tolist(), strict=True) if someone]

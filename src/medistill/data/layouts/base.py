@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -102,6 +102,43 @@ def official_split(name: str) -> str | None:
     return _SPLIT_NAMES.get(name.strip().casefold())
 
 
+def split_in_cell(told: str, where: str) -> str | None:
+    """The split that a table says for a row; None where its cell is empty.
+
+    Raises:
+        UserError: The cell names none.
+    """
+    split = official_split(told)
+    if told and split is None:
+        raise UserError(f"{where}: split {told!r} is none of {', '.join(SPLITS)}")
+    return split
+
+
+def check_task(task: str | None, listed: Iterable[str], where: Path, kind: str) -> None:
+    """Refuse to choose among several tasks for a person, and one that is not there.
+
+    Args:
+        task: What was asked for, if anything was.
+        listed: That of every row; empty where a row says none.
+        where: The file or folder with the rows.
+        kind: What it calls its tasks.
+
+    Raises:
+        UserError: One of several must be named, or the one that was named is not listed.
+    """
+    tasks = sorted(set(listed))
+    told = ", ".join(filter(None, tasks)) or "none"
+    if task is None and len(tasks) > 1:
+        raise UserError(f"{where}: lists several {kind}s ({told}); name one as `task`")
+    if task not in (None, *tasks):
+        raise UserError(f"{where}: no {kind} {task!r}; it lists {told}")
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Three of many names, and a sign that there are more."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
 def with_patients(samples: Sequence[Sample], pattern: str) -> list[Sample]:
     """The samples with patients read off their paths, where none is known yet.
 
@@ -157,7 +194,7 @@ def _recognised(root: Path) -> type[Layout]:
 
 
 def _why_nothing_fits(root: Path) -> str:
-    if is_volume(root) or (root.is_dir() and holds_volumes(root)):
+    if is_volume(root) or holds_volumes(root):
         return (
             "holds volumes, but says not which masks are theirs. Known: a dataset.json (MSD, "
             "nnU-Net raw), a .jsonl list, a CSV with columns image and label, folders of DICOM"

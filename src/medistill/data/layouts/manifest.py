@@ -5,7 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from medistill.data.layouts.base import SPLITS, Layout, Sample, files_with_suffix, official_split
+from medistill.data.layouts.base import (
+    Layout,
+    Sample,
+    check_task,
+    files_with_suffix,
+    first_few,
+    split_in_cell,
+)
 from medistill.errors import UserError
 
 Row = dict[str, str]
@@ -59,34 +66,27 @@ class Manifest(Layout):
                 reader = csv.reader(file, delimiter=_delimiter(self.table))
                 next(reader)
                 for cells in filter(any, reader):
-                    # Spreadsheets drop empty cells at the end of a row.
-                    padded = [*cells, *[""] * len(columns)]
-                    if any(padded[len(columns) :]):
-                        raise UserError(f"{self._line(reader.line_num)}: more cells than columns")
-                    pairs = zip(columns, padded, strict=False)
-                    yield reader.line_num, {name: cell.strip() for name, cell in pairs}
+                    yield reader.line_num, self._row(reader.line_num, columns, cells)
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{self.table}: not a CSV table in UTF-8 ({error})") from error
 
+    def _row(self, line: int, columns: list[str], cells: list[str]) -> Row:
+        # Spreadsheets drop empty cells at the end of a row.
+        padded = [*cells, *[""] * len(columns)]
+        if any(padded[len(columns) :]):
+            raise UserError(f"{self._line(line)}: more cells than columns")
+        return {name: cell.strip() for name, cell in zip(columns, padded, strict=False)}
+
     def _of_task(self, rows: list[tuple[int, Row]]) -> list[tuple[int, Row]]:
-        tasks = sorted({row.get("task", "") for _, row in rows})
-        listed = ", ".join(filter(None, tasks)) or "none"
-        if self.task is None and len(tasks) > 1:
-            raise UserError(f"{self.table}: lists several tasks ({listed}); name one as `task`")
-        if self.task not in (None, *tasks):
-            raise UserError(f"{self.table}: no task {self.task!r}; it lists {listed}")
+        check_task(self.task, (row.get("task", "") for _, row in rows), self.table, "task")
         return [(line, row) for line, row in rows if self.task in (None, row.get("task", ""))]
 
     def _sample(self, line: int, row: Row) -> Sample:
         # Tables written on Windows separate folders by a backslash.
         source = PurePosixPath(row["path"].replace("\\", "/")).as_posix()
-        split = official_split(row.get("split", ""))
         if not row["path"]:
             raise UserError(f"{self._line(line)}: the path is empty")
-        if row.get("split") and split is None:
-            raise UserError(
-                f"{self._line(line)}: split {row['split']!r} is none of {', '.join(SPLITS)}"
-            )
+        split = split_in_cell(row.get("split", ""), self._line(line))
         if "|" in row["label"]:
             label = row["label"]
             raise UserError(f"{self._line(line)}: {label!r} is multi-label; not supported yet")
@@ -100,9 +100,8 @@ class Manifest(Layout):
             source for source in dict.fromkeys(sources) if not (self.root / source).is_file()
         ]
         if missing:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             count = f"{len(missing)} of {len(sources)} files"
-            raise UserError(f"{self.table}: {count} are not in {self.root}: {some}")
+            raise UserError(f"{self.table}: {count} are not in {self.root}: {first_few(missing)}")
 
 
 def _table(root: Path) -> Path | None:

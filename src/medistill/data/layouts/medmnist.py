@@ -74,7 +74,7 @@ class Medmnist(Layout):
     def _images(self) -> dict[str, NDArray[Any]]:
         images = {part: self._arrays[f"{part}_images"] for part in self._parts}
         for part, array in images.items():
-            if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] in (1, 3)):
+            if not _holds_pictures(array):
                 shape = f"{part}_images has shape {array.shape}"
                 raise UserError(
                     f"{self.file}: {shape}, not (N, height, width[, 3]): 2D images only"
@@ -93,3 +93,8 @@ class Medmnist(Layout):
                 f"{self.file}: {width} labels an image; multi-label is not supported yet"
             )
         return labels.reshape(-1)
+
+
+def _holds_pictures(array: NDArray[Any]) -> bool:
+    """Whether each row is an image in two dimensions, grey or in colour."""
+    return array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))

@@ -66,8 +66,10 @@ class Drawing:
         if self.mixing == "mixed":
             return [usable]
         # A dictionary keeps the order of the recipe, which a set would not.
-        names = dict.fromkeys(regions[place] for place in usable)
-        return [[place for place in usable if regions[place] == name] for name in names]
+        lanes: dict[str, list[int]] = {}
+        for place in usable:
+            lanes.setdefault(regions[place], []).append(place)
+        return list(lanes.values())
 
     def _lane(
         self, epoch: int, samples: list[Numbers], places: list[int], steps: int

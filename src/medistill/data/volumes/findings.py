@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import median
 
 import numpy as np
@@ -42,14 +43,9 @@ def find_volume_traps(
         preparation: What is done to every scan.
     """
     parts = {name: list(map(int, rows)) for name, rows in splits.items()}
-    shared = find_traps([c.sample for c in cases], [f.entry for f in facts], parts)
-    found = [
-        replace(finding, message=finding.message.replace("images", "volumes"))
-        for finding in shared
-        if finding.kind in _SHARED
-    ]
     data = _Data(cases, facts, parts, classes, preparation)
-    found += [finding for look in _CHECKS for finding in look(data)]
+    own = chain.from_iterable(look(data) for look in _CHECKS)
+    found = [*_shared_with_images(data), *own]
     return sorted(found, key=lambda finding: _SEVERITIES.index(finding.severity))
 
 
@@ -71,6 +67,15 @@ class _Data:
 
     def modality(self, row: int) -> str:
         return self.cases[row].modality or self.preparation.modality
+
+
+def _shared_with_images(data: _Data) -> list[Finding]:
+    samples, entries = [case.sample for case in data.cases], [one.entry for one in data.facts]
+    return [
+        replace(finding, message=finding.message.replace("images", "volumes"))
+        for finding in find_traps(samples, entries, data.splits)
+        if finding.kind in _SHARED
+    ]
 
 
 def _told(

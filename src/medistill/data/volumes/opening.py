@@ -9,7 +9,7 @@ import numpy as np
 
 from medistill.data.findings import Finding
 from medistill.data.layouts.base import SPLITS
-from medistill.data.splits import SplitRules, Splits, how, load_splits, save_splits, split
+from medistill.data.splits import SplitRules, Splits, how, save_splits, split_as_saved
 from medistill.data.volumes.dataset import VolumeDataset
 from medistill.data.volumes.facts import Facts
 from medistill.data.volumes.findings import find_volume_traps
@@ -107,10 +107,7 @@ def open_volumes(
     digests = _digests(cases, facts)
     _refuse_nothing(name, digests, facts)
     samples = [case.sample for case in cases]
-    if saved_splits is None:
-        parts = split(samples, digests, rules)
-    else:
-        parts = load_splits(saved_splits, digests, task=name)
+    parts = split_as_saved(saved_splits, samples, digests, rules, task=name)
     if not isinstance(preparation, Preparation):
         preparation = _suitable(cases, facts, parts, preparation)
     ways = {
@@ -145,7 +142,7 @@ def _refuse_nothing(name: str, digests: Sequence[str], facts: Sequence[Facts]) -
 
 def _digests(cases: Sequence[Case], facts: Sequence[Facts]) -> list[str]:
     """Digest of each row; empty for a row that stands in no split."""
-    labelled = any(one.labelled for one in facts)
+    labelled = _any_labelled(facts)
     seen: set[str] = set()
     digests = []
     for case, one in zip(cases, facts, strict=True):
@@ -180,10 +177,14 @@ def _modality(case: Case, facts: Facts) -> Modality | None:
 
 def _task(name: str, layout: VolumeLayout, cases: Sequence[Case], facts: Sequence[Facts]) -> Task:
     regions = {case.region for case in cases}
-    told = (regions.pop() or "") if len(regions) == 1 else ""
-    if not any(one.labelled for one in facts):
+    told = regions.pop() if len(regions) == 1 else ""
+    if not _any_labelled(facts):
         return Task(name, "unlabelled", (), len(cases), told)
     return Task(name, "segmentation", layout.classes(), len(cases), told)
+
+
+def _any_labelled(facts: Sequence[Facts]) -> bool:
+    return any(one.labelled for one in facts)
 
 
 def _known(layout: VolumeLayout, cases: Sequence[Case]) -> tuple[tuple[int, ...], ...]:

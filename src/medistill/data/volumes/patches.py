@@ -184,8 +184,7 @@ class PatchLoader:
             start = [
                 at - int((0.2 + 0.6 * u) * m) for at, u, m in zip(voxel, where, size, strict=True)
             ]
-        bounds = zip(start, shape, size, strict=True)
-        return [min(max(at, 0), n - m) if n > m else -((m - n) // 2) for at, n, m in bounds]
+        return list(map(_within, start, shape, size))
 
     def _shown(self, array: NDArray[Any], *, nearest: bool) -> NDArray[Any]:
         """At the size of the patch, several channels one by one."""
@@ -245,6 +244,11 @@ def cut(array: NDArray[Any], start: Sequence[int], size: Sequence[int]) -> NDArr
     if not np.any(margins):
         return found
     return np.pad(found, [(0, 0)] * (array.ndim - 3) + margins)
+
+
+def _within(at: int, whole: int, side: int) -> int:
+    """Where a patch begins along an axis of the volume: inside, or around one that is shorter."""
+    return min(max(at, 0), whole - side) if whole > side else -((side - whole) // 2)
 
 
 def check_patch(patch: Shape, stride: Shape) -> None:

@@ -1,7 +1,7 @@
 """What all adapters have in common: they are inserted into an encoder, and known by their name."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import chain
 from typing import Any, Literal, TypeVar
@@ -71,9 +71,7 @@ def trunk_of(encoder: Encoder) -> Trunk:
         )
     network: Any = encoder.backbone.network
     for kind, block_kind, trunk in _kinds():
-        if isinstance(encoder.backbone.network, kind) and all(
-            isinstance(block, block_kind) and _followed(block) for block in network.blocks
-        ):
+        if isinstance(network, kind) and _consists_of(block_kind, blocks_of(encoder.backbone)):
             return trunk(network)
     raise UserError(
         f"Adapters do not fit into {encoder.backbone.spec.name}: they need a plain or a windowed "
@@ -136,6 +134,11 @@ def _kinds() -> tuple[tuple[type, type, type[Trunk]], ...]:
         (vision_transformer.VisionTransformer, vision_transformer.Block, PlainTrunk),
         (sam.VisionTransformerSAM, sam.Block, WindowedTrunk),
     )
+
+
+def _consists_of(kind: type, blocks: Sequence[Any]) -> bool:
+    """Whether a trunk can follow every block."""
+    return all(isinstance(block, kind) and _followed(block) for block in blocks)
 
 
 def _followed(block: Any) -> bool:

@@ -94,10 +94,9 @@ class Backbone(nn.Module, ABC):
         met = _behind(maps[-1])
         used = {n.removeprefix("network.") for n, weight in weights.items() if id(weight) in met}
         for name, child in list(self.network.named_children()):
-            inside = {f"{name}.{parameter}" for parameter, _ in child.named_parameters()}
-            if inside and not inside & used:
-                empty = nn.ModuleList() if isinstance(child, nn.ModuleList) else nn.Identity()
-                setattr(self.network, name, empty)
+            inside = {*dict(child.named_parameters(prefix=name))}
+            if inside and inside.isdisjoint(used):
+                setattr(self.network, name, _emptied(child))
                 self.dropped.add(name)
 
     def _imagined(self, size: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -161,6 +160,11 @@ def _behind(output: Tensor) -> set[int]:
             leaves.add(id(getattr(node, "variable", None)))
             waiting += [before for before, _ in node.next_functions]
     return leaves
+
+
+def _emptied(module: nn.Module) -> nn.Module:
+    """What stands in for a module that is dropped; a list is gone through, and stays one."""
+    return nn.ModuleList() if isinstance(module, nn.ModuleList) else nn.Identity()
 
 
 def last_of_each_size(outputs: Iterable[Tensor]) -> tuple[Tensor, ...]:

@@ -108,12 +108,7 @@ def with_experts(
     Raises:
         UserError: The network has no place for experts.
     """
-    found = {n: m for n, m in network.named_modules() if isinstance(m, PLAIN) and m.groups == 1}
-    if not found:
-        raise UserError(
-            f"{type(network).__name__} has no convolution with one group, and so no place for "
-            "low-rank experts. Choose a convolutional student."
-        )
+    found = _places(network)
     if multiples is None:
         multiples = dict.fromkeys(found, 1)
     foreign = [name for name in multiples if name not in found]
@@ -138,6 +133,17 @@ def expert(decomposed: Decomposed, place: int | None) -> nn.Module:
     # deepcopy puts each folded layer wherever the network has the routed one, shared ones too.
     layers = [m for m in decomposed.shared.modules() if isinstance(m, ExpertConvolution)]
     return copy.deepcopy(decomposed.shared, {id(layer): layer.folded(chosen) for layer in layers})
+
+
+def _places(network: nn.Module) -> list[str]:
+    """Names of the convolutions that experts fit into, of which there must be one."""
+    found = [n for n, m in network.named_modules() if isinstance(m, PLAIN) and m.groups == 1]
+    if not found:
+        raise UserError(
+            f"{type(network).__name__} has no convolution with one group, and so no place for "
+            "low-rank experts. Choose a convolutional student."
+        )
+    return found
 
 
 def _taken(nested: Any, order: Tensor) -> Any:

@@ -1,6 +1,7 @@
 """What a convolution does to shapes, and how its experts' factors are laid out in its weight."""
 
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 
 import torch
@@ -100,19 +101,23 @@ class Geometry:
 
 def geometry_of(conv: nn.Conv2d | nn.Conv3d, multiple: int = 1) -> Geometry:
     """That of a layer, once what `padded` does to its images is left out."""
-    inside = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    padding = tuple(map(int, conv.padding)) if inside else (0,) * len(conv.kernel_size)
+    padding = tuple(map(int, conv.padding)) if _pads_plainly(conv) else (0,) * len(conv.kernel_size)
     around = conv.kernel_size, conv.stride, padding, conv.dilation
     return Geometry(conv.in_channels, conv.out_channels, *around, multiple)
 
 
 def padded(conv: nn.Conv2d | nn.Conv3d, images: Tensor) -> Tensor:
     """Images with the border that is not of plain zeros, or not the same on both sides."""
-    plain = conv.padding_mode == "zeros"
-    if conv.padding == "valid" or (plain and not isinstance(conv.padding, str)):
+    if conv.padding == "valid" or _pads_plainly(conv):
         return images
-    sides = [side for axis in reversed(_borders(conv)) for side in axis]
-    return F.pad(images, sides, mode="constant" if plain else conv.padding_mode)
+    sides = list(chain.from_iterable(reversed(_borders(conv))))
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return F.pad(images, sides, mode=mode)
+
+
+def _pads_plainly(conv: nn.Conv2d | nn.Conv3d) -> bool:
+    """Whether the border is of zeros, and the same on both sides of an axis."""
+    return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
 
 
 def _borders(conv: nn.Conv2d | nn.Conv3d) -> list[tuple[int, int]]:

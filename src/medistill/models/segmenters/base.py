@@ -80,16 +80,19 @@ class Segmenter(nn.Module, ABC):
         Raises:
             UserError: It does not take such patches; the line says which would do.
         """
-        if len(patch) != 3 or any(side < 1 for side in patch):
+        if len(patch) != 3 or min(patch) < 1:
             raise UserError(f"patch = {list(patch)}: give three sides in voxels, each above 0.")
-        # Rounded up: a smaller patch would show less than was asked for.
-        fitting = [-(-side // step) * step for side, step in zip(patch, self.stride, strict=True)]
+        fitting = self._fitting(patch)
         if fitting != list(patch):
             raise UserError(
                 f"patch = {list(patch)}: {self.spec.name} takes sides that are multiples of "
                 f"{list(self.stride)}; the next are {fitting}."
             )
         return tuple(tuple(each.shape[1:]) for each in self._imagined(patch).maps)
+
+    def _fitting(self, patch: Sequence[int]) -> list[int]:
+        # Rounded up: a smaller patch would show less than was asked for.
+        return [-(-side // step) * step for side, step in zip(patch, self.stride, strict=True)]
 
     def _imagined(self, patch: Sequence[int]) -> Output:
         """What it gives for such a patch, without memory or arithmetic."""
@@ -166,8 +169,7 @@ def build_segmenter(
     family, slash, architecture = name.partition("/")
     if not slash:
         raise UserError(f"{name!r} is no segmenter: write sat/<name> or monai/<name>.")
-    if repeated := sorted({each for each in vocabulary if list(vocabulary).count(each) > 1}):
-        raise UserError(f"Class {repeated[0]!r} is in the vocabulary twice; give each name once.")
+    _refuse_repeated(vocabulary)
     try:
         found = catalog.find(
             SEGMENTERS,
@@ -177,3 +179,8 @@ def build_segmenter(
     except LookupError as error:
         raise UserError(str(error)) from None
     return found(architecture, dict(options or {}), tuple(vocabulary))
+
+
+def _refuse_repeated(vocabulary: Sequence[str]) -> None:
+    if repeated := sorted({each for each in vocabulary if list(vocabulary).count(each) > 1}):
+        raise UserError(f"Class {repeated[0]!r} is in the vocabulary twice; give each name once.")

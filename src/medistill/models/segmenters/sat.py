@@ -1,6 +1,6 @@
 """SAT: a U-Net whose voxels are compared with embeddings of the classes' names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -160,12 +160,7 @@ class Sat(Segmenter):
 
 
 def _validated(name: str, given: Mapping[str, Any]) -> SatOptions:
-    known = [field.name for field in fields(SatOptions)]
-    for option in given:
-        if option not in known:
-            close = get_close_matches(option, known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
-            raise UserError(f"{name} has no option {option!r}. {hint}")
+    _refuse_unknown(name, given)
     try:
         options: SatOptions = TypeAdapter(SatOptions).validate_python(dict(given))
     except ValidationError as error:
@@ -177,6 +172,15 @@ def _validated(name: str, given: Mapping[str, Any]) -> SatOptions:
             f"{name}: hidden = {options.hidden} is no multiple of heads = {options.heads}."
         )
     return options
+
+
+def _refuse_unknown(name: str, given: Iterable[str]) -> None:
+    known = [field.name for field in fields(SatOptions)]
+    for option in given:
+        if option not in known:
+            close = get_close_matches(option, known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
+            raise UserError(f"{name} has no option {option!r}. {hint}")
 
 
 def _plan(name: str, options: SatOptions) -> Plan:

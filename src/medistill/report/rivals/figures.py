@@ -51,13 +51,7 @@ class Point:
 
 def forest(standing: Standing, name: str, reference: str = ALONE) -> Html:
     """Each entry's mean with its interval, and the seeds' deviation as a thicker line."""
-    rows = [
-        (_kind(row, reference), row.label, row.metrics[name])
-        for row in standing.rows
-        if name in row.metrics
-    ]
-    if name in standing.probe:
-        rows.append((MUTED, "teacher (probe)", standing.probe[name]))
+    rows = _entries(standing, name, reference)
     scale = 100 if metric(name).percent else 1
 
     def draw(axes: "Axes") -> None:
@@ -144,6 +138,18 @@ def plane(points: Sequence[Point], name: str, cost: str, unit: str) -> Html:
 
     told = ", ".join(f"{p.name} {value_of(name, p.value)} at {amount(p.cost, unit)}" for p in front)
     return drawn(draw, f"{metric(name).words} against {cost}; the front: {told}.", size=(3.9, 2.9))
+
+
+def _entries(standing: Standing, name: str, reference: str) -> list[tuple[str, str, Spread]]:
+    """Colour, label and values of all that have the metric, the teacher's probe last."""
+    rows = [
+        (_kind(row, reference), row.label, row.metrics[name])
+        for row in standing.rows
+        if name in row.metrics
+    ]
+    if name in standing.probe:
+        rows.append((MUTED, "teacher (probe)", standing.probe[name]))
+    return rows
 
 
 def _spread(axes: "Axes", y: int, found: Spread, scale: int, colour: str) -> None:

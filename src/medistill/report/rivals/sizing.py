@@ -2,7 +2,7 @@
 
 from medistill.report.markup import Html, element, figure
 from medistill.report.rivals import figures
-from medistill.report.rivals.account import Account, Standing
+from medistill.report.rivals.account import Account, Row, Standing
 from medistill.report.rivals.budget import MEGABYTE, Budget, best_within, points
 from medistill.report.rivals.costs import cost_table
 from medistill.report.rivals.tables import drawn, found, labels_of, size_table, student_of, told
@@ -28,10 +28,13 @@ def small(account: Account, budget: Budget) -> list[Html]:
         "Joined: the networks that nothing beats in both. Foundation models stand among them as "
         "they are, by their probe or tuned."
     )
+    shown = [
+        element("p", told_front, class_="quiet"),
+        element("div", *pictures, class_="figures"),
+    ]
     return [
-        *(within(account, budget)),
-        *([element("p", told_front, class_="quiet")] if pictures else []),
-        *([element("div", *pictures, class_="figures")] if pictures else []),
+        *within(account, budget),
+        *(shown if pictures else []),
         *drawn(cost_table(account)),
     ]
 
@@ -44,17 +47,20 @@ def within(account: Account, budget: Budget) -> list[Html]:
     for data, choice in best_within(account, budget).items():
         said = f": no network stays within {budget}."
         if choice is not None:
-            one, row = choice
-            size, latency = (row.cost.get(key) for key in ("bytes", "latency_ms_p50"))
-            unit = " %" if metric(account.metric).percent else ""
-            reached = f"{told(account.metric, row.metrics.get(account.metric))}{unit}"
-            said = (
-                f": {student_of(one) if row.student else one.teacher} by {row.label}, "
-                f"{amount(size, 'B')}, {amount(latency, 'ms')}; chosen on validation, on test "
-                f"{inside(account.metric)} {reached}."
-            )
+            said = _choice(account, *choice)
         items.append(element("li", element("strong", data), said))
     return [element("p", f"The best within {budget}:"), element("ul", *items)]
+
+
+def _choice(account: Account, one: Standing, row: Row) -> str:
+    size, latency = (row.cost.get(key) for key in ("bytes", "latency_ms_p50"))
+    unit = " %" if metric(account.metric).percent else ""
+    reached = f"{told(account.metric, row.metrics.get(account.metric))}{unit}"
+    return (
+        f": {student_of(one) if row.student else one.teacher} by {row.label}, "
+        f"{amount(size, 'B')}, {amount(latency, 'ms')}; chosen on validation, on test "
+        f"{inside(account.metric)} {reached}."
+    )
 
 
 def _planes(account: Account, data: str) -> list[Html]:

@@ -57,16 +57,7 @@ def spread(values: Mapping[str, Float[np.ndarray, " cases"]], key: str) -> Html:
 
     def draw(axes: "Axes") -> None:
         for row, found in enumerate(values.values()):
-            few = len(found) <= DOTTED
-            axes.boxplot(
-                [found], positions=[row], orientation="horizontal", widths=0.5, showfliers=not few,
-                boxprops={"color": MUTED, "linewidth": 0.8}, medianprops={"color": INK},
-                whiskerprops={"color": MUTED, "linewidth": 0.8, "linestyle": ":" if few else "-"},
-                capprops={"linewidth": 0}, flierprops={"marker": ".", "markeredgecolor": SERIES[0]},
-            )  # fmt: skip
-            if few:
-                lifted = row + 0.36 * ((GOLDEN * np.arange(len(found))) % 1 - 0.5)
-                axes.scatter(found, lifted, 11, SERIES[0], alpha=0.75, linewidth=0, zorder=3)
+            _box(axes, row, found)
         named_rows(axes, [short(name) for name in values])
         axes.set(xlabel=_axis(key))
         if not metric(key).unit:
@@ -110,6 +101,19 @@ def signed(value: float) -> str:
     if float(text.replace(",", "")) == 0:
         return "0"
     return f"{'+' if value > 0 else MINUS}{text}"
+
+
+def _box(axes: "Axes", row: int, found: Float[np.ndarray, " cases"]) -> None:
+    few = len(found) <= DOTTED
+    axes.boxplot(
+        [found], positions=[row], orientation="horizontal", widths=0.5, showfliers=not few,
+        boxprops={"color": MUTED, "linewidth": 0.8}, medianprops={"color": INK},
+        whiskerprops={"color": MUTED, "linewidth": 0.8, "linestyle": ":" if few else "-"},
+        capprops={"linewidth": 0}, flierprops={"marker": ".", "markeredgecolor": SERIES[0]},
+    )  # fmt: skip
+    if few:
+        lifted = row + 0.36 * ((GOLDEN * np.arange(len(found))) % 1 - 0.5)
+        axes.scatter(found, lifted, 11, SERIES[0], alpha=0.75, linewidth=0, zorder=3)
 
 
 def _axis(key: str) -> str:

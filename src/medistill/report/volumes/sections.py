@@ -143,14 +143,13 @@ def _volume_table(cases: Sequence[CaseResult], found: Mapping[str, Agreement]) -
 def _values(cases: Sequence[CaseResult], classes: Sequence[str], key: str) -> dict[str, np.ndarray]:
     """A metric of every case by class, as far as it is defined."""
     found = {
-        name: [getattr(case.scores[name], key) for case in cases if name in case.scores]
+        # As a float, None is NaN.
+        name: np.array(
+            [getattr(case.scores[name], key) for case in cases if name in case.scores], float
+        )
         for name in classes
     }
-    known = {
-        name: np.array([value for value in values if value is not None], float)
-        for name, values in found.items()
-    }
-    finite = {name: values[np.isfinite(values)] for name, values in known.items()}
+    finite = {name: values[np.isfinite(values)] for name, values in found.items()}
     return {name: values for name, values in finite.items() if len(values)}
 
 

@@ -173,10 +173,10 @@ def _write(planes: Sequence[Plane], colours: Sequence[str], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = sum(plane.size_mm[0] for plane in planes)
-    scale = min((WIDTH - 2 * GAP) / across, HEIGHT / max(plane.size_mm[1] for plane in planes))
-    wide = [plane.size_mm[0] * scale for plane in planes]
-    tall = max(plane.size_mm[1] for plane in planes) * scale
+    across, upwards = zip(*(plane.size_mm for plane in planes), strict=True)
+    scale = min((WIDTH - 2 * GAP) / sum(across), HEIGHT / max(upwards))
+    wide = [side * scale for side in across]
+    tall = max(upwards) * scale
     full = sum(wide) + GAP * (len(planes) - 1)
     figure = Figure(figsize=(full / DOTS, tall / DOTS), facecolor="black")
     FigureCanvasAgg(figure)

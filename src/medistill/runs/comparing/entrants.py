@@ -163,11 +163,16 @@ def _weights(recipe: Recipe, tune: int) -> tuple[float, ...]:
     path = _tunable(method_class(recipe))
     if path is None or tune < 2:
         return ()
-    value: Any = method_settings(recipe)
-    for key in path.split("."):
-        value = value[key] if isinstance(value, Mapping) else getattr(value, key)
+    value = _setting(method_settings(recipe), path)
     value = 1.0 if value is None else value  # what nothing stands for where classes are learnt
     return around(float(value), tune) if value else ()
+
+
+def _setting(settings: Any, path: str) -> Any:
+    """The setting at a path of keys and attributes."""
+    for key in path.split("."):
+        settings = settings[key] if isinstance(settings, Mapping) else getattr(settings, key)
+    return settings
 
 
 def _changed(recipe: Recipe, overrides: Sequence[str], name: str) -> Recipe:

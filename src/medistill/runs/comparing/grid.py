@@ -242,7 +242,7 @@ def final(grid: Grid, block: Block, entry: Entry, seed: int, merits: Merits) -> 
     if len(weights) == 1:
         return _cell(grid, block, entry, seed, None, merits)
     tried = [_cell(grid, block, entry, grid.seeds[0], weight, merits) for weight in weights]
-    known = [cell for cell in tried if cell is not None and cell.name in merits]
+    known = [cell for cell in filter(None, tried) if cell.name in merits]
     if len(known) < len(weights):
         return None
     best = max(known, key=lambda cell: _merit(merits[cell.name]))

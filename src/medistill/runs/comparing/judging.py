@@ -17,7 +17,7 @@ from medistill.evaluation.significance import Difference, holm
 from medistill.report.averages import averaged as over_tasks
 from medistill.report.rivals.account import Against, Ranking, Reached, Row, Standing
 from medistill.report.wording import METRICS, Number, counted
-from medistill.results import Estimate, RunFolder, read_json, read_metrics
+from medistill.results import Estimate, RunFolder, read_json, read_known, read_metrics
 from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final
 from medistill.runs.comparing.measuring import Measured, Measurements, averaged
 from medistill.spreads import Spread
@@ -222,8 +222,8 @@ class Verdicts:
 
     def _bill(self, cells: Sequence[Cell]) -> dict[str, Any]:
         """What an entry's network costs, and what its training did."""
-        expenses = [_read(self.folder(cell).expense) for cell in cells]
-        costs = [_read(self.folder(cell).cost) for cell in cells]
+        expenses = [read_known(self.folder(cell).expense) for cell in cells]
+        costs = [read_known(self.folder(cell).cost) for cell in cells]
         return {
             "cost": _middle([cost.get("student") or {} for cost in costs]),
             "step_seconds": _median([expense.get("step_seconds") for expense in expenses]),
@@ -256,7 +256,7 @@ class Verdicts:
     def _probe(self, block: Block, entries: Sequence[Entry]) -> dict[str, Spread]:
         """What the frozen teacher knows, as the first run that asks it found."""
         for cell in self._taught(block, entries):
-            metrics = _read(self.folder(cell).teacher_metrics)
+            metrics = read_known(self.folder(cell).teacher_metrics)
             found: dict[str, Estimate] = metrics.get("test", {}).get(block.data, {})
             known = {name: found[name] for name in METRICS if name in found}
             if known:
@@ -268,7 +268,8 @@ class Verdicts:
         return {}
 
     def _teacher_cost(self, block: Block, entries: Sequence[Entry]) -> dict[str, Number | None]:
-        costs = (_read(self.folder(c).cost).get("teacher") for c in self._taught(block, entries))
+        taught = self._taught(block, entries)
+        costs = (read_known(self.folder(cell).cost).get("teacher") for cell in taught)
         return next((dict(cost) for cost in costs if cost), {})
 
     def _taught(self, block: Block, entries: Sequence[Entry]) -> list[Cell]:
@@ -343,10 +344,6 @@ def _images(account: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         for split, by_class in one.get("counts", {}).items():
             images[split] = images.get(split, 0) + sum(by_class.values())
     return images
-
-
-def _read(path: Any) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
 
 
 def _together(cost: Mapping[str, Any]) -> dict[str, Number | None]:

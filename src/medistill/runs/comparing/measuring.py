@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medistill.case_results import CaseResult, read_cases
 from medistill.errors import UserError
 from medistill.evaluation.repeats import Repeated, mean_of, repeated
+from medistill.evaluation.volume_differences import repeated_cases
 from medistill.report.averages import together
 from medistill.report.wording import METRICS
 from medistill.results import PredictionTable, RunFolder, read_predictions
 from medistill.runs.comparing.grid import Cell, Grid
 
 Metrics = Mapping[str, Repeated]
+Tested = PredictionTable | tuple[CaseResult, ...]
+"""What a network said of the test images, or how well it outlined the test volumes."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Measurements:
     def __init__(self, grid: Grid, draws: int) -> None:
         self.grid, self.draws = grid, draws
         self._known: dict[tuple[str, ...], Measured] = {}
-        self._like: dict[tuple[str, str], PredictionTable] = {}
+        self._like: dict[tuple[str, str], Tested] = {}
 
     def of(self, data: str, cells: Sequence[Cell]) -> Measured:
         """What the cells of an entry, one for each seed, reached on a set."""
@@ -62,24 +66,38 @@ class Measurements:
             return self._together(data, read)
         return Measured(self._task(data, data, read, list(self.grid.sets).index(data)))
 
-    def _together(self, data: str, read: Mapping[int, Mapping[str, PredictionTable]]) -> Measured:
+    def _together(self, data: str, read: Mapping[int, Mapping[str, Tested]]) -> Measured:
         roots = self.grid.roots(data)
         found = {task: self._task(data, task, read, place) for place, task in enumerate(roots)}
         return with_means(found, {task: root.get("region") or task for task, root in roots.items()})
 
     def _task(
-        self, data: str, task: str, read: Mapping[int, Mapping[str, PredictionTable]], place: int
+        self, data: str, task: str, read: Mapping[int, Mapping[str, Tested]], place: int
     ) -> Metrics:
-        tables = {seed: by_task[task] for seed, by_task in read.items()}
-        like = self._like.setdefault((data, task), next(iter(tables.values())))
-        found = repeated(tables, like, draws=self.draws, seed=place)
+        by_seed = {seed: by_task[task] for seed, by_task in read.items()}
+        like = self._like.setdefault((data, task), next(iter(by_seed.values())))
+        found = _repeated(by_seed, like, draws=self.draws, seed=place)
         return {name: found[name] for name in METRICS if name in found}
 
 
-def _tested(run: RunFolder) -> dict[str, PredictionTable]:
-    """Predictions on test by task."""
+def _tested(run: RunFolder) -> Mapping[str, Tested]:
+    """Predictions on test by task, or the scores of its volumes."""
+    if run.cases.exists():
+        cases = [case for case in read_cases(run.cases) if case.split == "test"]
+        return {name: tuple(c for c in cases if c.task == name) for name in run.tasks()}
     tables = read_predictions(run.predictions) if run.predictions.exists() else []
     return {table.task: table for table in tables if table.split == "test"}
+
+
+def _repeated(
+    by_seed: Mapping[int, Tested], like: Tested, *, draws: int, seed: int
+) -> dict[str, Repeated]:
+    """Every metric over the seeds, of images or of volumes."""
+    if isinstance(like, PredictionTable):
+        tables = {n: table for n, table in by_seed.items() if isinstance(table, PredictionTable)}
+        return repeated(tables, like, draws=draws, seed=seed)
+    cases = {n: own for n, own in by_seed.items() if isinstance(own, tuple)}
+    return repeated_cases(cases, like, draws=draws, seed=seed)
 
 
 def with_means(found: Mapping[str, Metrics], regions: Mapping[str, str]) -> Measured:

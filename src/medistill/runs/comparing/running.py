@@ -181,12 +181,15 @@ class Runs:
             time.sleep(POLL_SECONDS)
         for cell in ended:
             _, attempt = self.working.pop(cell.name)
-            code = attempt.poll()
-            if code == 0 and self.folder(cell).finished:
-                self.merits[cell.name] = self._merit(cell)
-                tell(len(self.merits), self._told(cell))
-            else:
-                self._fail(cell, _last_words(self._log(cell), code or 0), tell)
+            self._settle(cell, attempt.poll(), tell)
+
+    def _settle(self, cell: Cell, code: int | None, tell: Advance) -> None:
+        """Note what a run that has ended with this code has reached."""
+        if code == 0 and self.folder(cell).finished:
+            self.merits[cell.name] = self._merit(cell)
+            tell(len(self.merits), self._told(cell))
+        else:
+            self._fail(cell, _last_words(self._log(cell), code or 0), tell)
 
     def _fail(self, cell: Cell, why: str, tell: Advance) -> None:
         self.merits[cell.name] = None

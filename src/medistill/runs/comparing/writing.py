@@ -26,6 +26,7 @@ from medistill.results import (
     Estimate,
     RunFolder,
     read_json,
+    read_known,
     read_metrics,
     replacing,
     write_json,
@@ -87,8 +88,8 @@ def _measured(run: RunFolder, regions: Mapping[str, str]) -> Iterator[Line]:
 
 def _taken(run: RunFolder) -> Iterator[Line]:
     """What the student costs, what its training took, and what all tasks cost together."""
-    costs = read_json(run.cost) if run.cost.exists() else {}
-    expense = read_json(run.expense) if run.expense.exists() else {}
+    costs = read_known(run.cost)
+    expense = read_known(run.expense)
     taken = {name: expense.get(name) for name in ("step_seconds", "peak_bytes")}
     for name, value in {**(costs.get("student") or {}), **taken, **_seconds(run)}.items():
         yield {"split": "", "metric": name, "value": value}

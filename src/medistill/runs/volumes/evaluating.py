@@ -16,6 +16,7 @@ from medistill.recipe import Data, Recipe, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics
 from medistill.runs.console import Console
 from medistill.runs.images import counting
+from medistill.runs.refusing import refuse_unknown_classes
 from medistill.runs.roots import volume_roots
 from medistill.runs.volumes.judging import Judge
 from medistill.runs.volumes.outlining import Outliner
@@ -106,9 +107,7 @@ def _others(
 def _asked(network: Answering, theirs: Sequence[str], names: Mapping[str, str]) -> Answering:
     """The network, asked for the classes of the other data in their order."""
     own = network.segmenter.vocabulary
-    unknown = [mine for mine in names if mine not in own]
-    if unknown:
-        raise UserError(f"--classes: the run has no class {unknown[0]!r}; it has {', '.join(own)}.")
+    refuse_unknown_classes(names, own)
     mine: dict[str, str] = {}
     for name, other in names.items():
         if mine.setdefault(other, name) != name:

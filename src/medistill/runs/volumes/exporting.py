@@ -12,7 +12,7 @@ from medistill.data.volumes.patches import cut
 from medistill.export.volume_onnx import check_segmenter, export_segmenter
 from medistill.models.deployed_segmenters import load_segmenter
 from medistill.models.segmenters.base import Answering
-from medistill.results import RunFolder, read_json, write_json
+from medistill.results import RunFolder, read_known, write_json
 from medistill.runs.console import Console
 from medistill.runs.volumes.evaluating import own_volumes
 
@@ -40,7 +40,7 @@ def export_task(
     network.cpu().eval()
     export_segmenter(network, config, path)
     parity = check_segmenter(path, network, _patches(opened, config["patch"]))
-    known = read_json(run.parity) if run.parity.exists() else {}
+    known = read_known(run.parity)
     known[opened.name] = {"largest": parity.largest, "pictures": parity.patches}
     write_json(run.parity, known)
     size = path.stat().st_size / 1e6

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from math import lcm
 from typing import Any
 
@@ -147,10 +148,7 @@ def chosen_patch(
     Raises:
         UserError: The recipe's sides are no multiples of a stride.
     """
-    stride = tuple(
-        lcm(*sides) for sides in zip(*(network.stride for network in networks), strict=True)
-    )
-    a, b, c = stride
+    a, b, c = starmap(lcm, zip(*(network.stride for network in networks), strict=True))
     if recipe.data.patch is None:
         return patch_for(median_shape([one.dataset for one in opened]), (a, b, c))
     check_patch(recipe.data.patch, (a, b, c))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from medistill import catalog
-from medistill.data.layouts.base import Sample
+from medistill.data.layouts.base import Sample, check_task, first_few
 from medistill.data.layouts.base import with_patients as patients_of_samples
 from medistill.errors import UserError
 from medistill.scans import Modality, Scan, read_channels, read_scan
@@ -94,14 +94,10 @@ class VolumeLayout(ABC):
         cases = self._of_task(self._listed())
         if not cases:
             raise UserError(f"{self.root}: lists no scan")
-        named = [path for case in cases for path in (case.image.partition("#")[0], *case.labels)]
         # Before anything is read: a path that is wrong after an hour costs that hour.
-        missing = [path for path in dict.fromkeys(named) if not (self.root / path).exists()]
-        if missing:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise UserError(
-                f"{self.root}: {len(missing)} of {len(named)} files are missing: {some}"
-            )
+        self._must_exist(
+            [path for case in cases for path in (case.image.partition("#")[0], *case.labels)]
+        )
         return sorted(cases, key=lambda case: (case.image, case.labels))
 
     def classes(self) -> tuple[str, ...]:
@@ -144,13 +140,14 @@ class VolumeLayout(ABC):
         return [place]
 
     def _of_task(self, cases: list[Case]) -> list[Case]:
-        regions = sorted({case.region for case in cases})
-        listed = ", ".join(filter(None, regions)) or "none"
-        if self.task is None and len(regions) > 1:
-            raise UserError(f"{self.root}: lists several regions ({listed}); name one as `task`")
-        if self.task not in (None, *regions):
-            raise UserError(f"{self.root}: no region {self.task!r}; it lists {listed}")
+        check_task(self.task, (case.region for case in cases), self.root, "region")
         return [case for case in cases if self.task in (None, case.region)]
+
+    def _must_exist(self, paths: list[str]) -> None:
+        missing = [path for path in dict.fromkeys(paths) if not (self.root / path).exists()]
+        if missing:
+            count = f"{len(missing)} of {len(paths)} files"
+            raise UserError(f"{self.root}: {count} are missing: {first_few(missing)}")
 
 
 def open_volumes_root(
@@ -233,8 +230,8 @@ def values_of(labels: Any, where: Path) -> Values:
     found: Values = {}
     for key, told in labels.items():
         name, numbers = _class_of(key, told, where)
-        if set(numbers) - {0}:
-            found[name] = (*found.get(name, ()), *(n for n in numbers if n))
+        if own := tuple(filter(None, numbers)):
+            found[name] = (*found.get(name, ()), *own)
     if not found:
         raise UserError(f"{where}: names no label but background")
     return dict(sorted(found.items(), key=lambda item: item[1]))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from medistill.data.formats import VOLUME_SUFFIXES
-from medistill.data.layouts.base import files_with_suffix, official_split
+from medistill.data.layouts.base import files_with_suffix, split_in_cell
 from medistill.data.volumes.layouts.base import (
     LARGEST,
     Case,
@@ -76,20 +76,15 @@ class VolumeManifest(VolumeLayout):
         return [self._case(line, row) for line, row in enumerate(_rows(self.table), 2)]
 
     def _case(self, line: int, row: dict[str, str]) -> Case:
-        split = official_split(row.get("split", ""))
+        where = f"{self.table}, line {line}"
         if not row.get("image"):
-            raise UserError(f"{self.table}, line {line}: the column `image` is absent or empty")
-        if row.get("split") and split is None:
-            told = row["split"]
-            raise UserError(
-                f"{self.table}, line {line}: split {told!r} is none of train, validation, test"
-            )
+            raise UserError(f"{where}: the column `image` is absent or empty")
         return Case(
             name=stem(row["image"]),
             image=relative(row["image"], self.root),
             label=relative(row["label"], self.root) if row.get("label") else None,
             patient=row.get("patient") or None,
-            split=split,
+            split=split_in_cell(row.get("split", ""), where),
             modality=modality_of(row.get("modality")),
             region=class_name(row.get("region", "")),
         )
