@@ -148,7 +148,7 @@ class Compare(Section):
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     tune: int = Field(default=1, ge=1)
-    metric: str = "accuracy"
+    metric: str | None = None  # accuracy, or dice of volumes
 
 
 class Recipe(Section):

@@ -15,7 +15,7 @@ from medistill.runs.comparing.asking import grid_of
 from medistill.runs.comparing.grid import Cell, Entry, Grid, Origin
 from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.running import Begin, Runs
-from medistill.runs.comparing.screening import Absent, screen
+from medistill.runs.comparing.screening import Absent, of_volumes, screen
 from medistill.runs.comparing.writing import write_account, write_csv
 from medistill.runs.console import Console
 
@@ -56,7 +56,7 @@ def compare(
     console, folder = console or Console(), Path(out)
     grid, absent = screen(grid_of(recipe, folder), console)
     write_text(folder / "recipe.yaml", dump(recipe))
-    metric = recipe.compare.metric if recipe.compare else "accuracy"
+    metric = _metric(recipe, outlines=of_volumes(grid))
     runs = Runs(grid, jobs, metric, console, begin)
     runs.finish()
     account = _account(recipe, runs, absent, folder)
@@ -69,6 +69,12 @@ def compare(
     return page
 
 
+def _metric(recipe: Recipe, *, outlines: bool) -> str:
+    """What decides, when the recipe says nothing: accuracy, or the overlap of outlines."""
+    asked = recipe.compare.metric if recipe.compare else None
+    return asked or ("dice" if outlines else "accuracy")
+
+
 def _refuse_failures(runs: Runs, folder: Path) -> None:
     if runs.failed:
         names = ", ".join(failed.cell for failed in runs.failed)
@@ -79,7 +85,7 @@ def _refuse_failures(runs: Runs, folder: Path) -> None:
 
 
 def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path) -> Account:
-    grid = runs.grid
+    grid, outlines = runs.grid, of_volumes(runs.grid)
     verdicts = Verdicts(grid, runs.merits, runs.metric, recipe.evaluation.draws)
     measured = _measured_on(grid, runs.finished())
     return Account(
@@ -87,7 +93,7 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         metric=runs.metric,
         seeds=grid.seeds,
         tune=recipe.compare.tune if recipe.compare else 1,
-        settings=_shared(recipe),
+        settings=_shared(recipe, outlines=outlines),
         standings=verdicts.standings,
         rankings=verdicts.rankings,
         labels={name: entry.label for name, entry in grid.entries.items()},
@@ -101,6 +107,7 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         reference=grid.reference,
         transfers=verdicts.transfers,
         learnt=_learnt(grid, runs.finished()),
+        samples="volumes" if outlines else "images",
     )
 
 
@@ -146,11 +153,13 @@ def _start(origin: Origin) -> str:
     return f"from {name}, {task}" if task else f"from {name}"
 
 
-def _shared(recipe: Recipe) -> dict[str, str]:
+def _shared(recipe: Recipe, *, outlines: bool) -> dict[str, str]:
     """What is equal for all, in words."""
     training, data = recipe.training, recipe.data
+    sides = " x ".join(map(str, data.patch)) + " voxels" if data.patch else "the size of the data"
+    pictures = f"of {data.size} pixels in {counted(data.views, 'view')}"
     return {
-        "images": f"of {data.size} pixels in {counted(data.views, 'view')}",
+        **({"patches": f"of {sides}"} if outlines else {"images": pictures}),
         "training": f"{counted(training.epochs, 'epoch')}, batch {training.batch_size}",
         "optimiser": f"{training.optimizer} at {training.learning_rate:g}, {training.schedule}",
         "checkpoint": f"by {inside(training.select)} on validation"

@@ -118,7 +118,7 @@ LINES = {"RD": [(42, spread(0.57)), (425, spread(0.69))], "alone": [(42, spread(
 
 class TestSizes:
     def test_means_stand_over_the_number_of_images(self, axes: list[Axes]) -> None:
-        told = words(sizes(LINES, "accuracy", "covid & <ct>"))
+        told = words(sizes(LINES, "accuracy", "covid & <ct>", "images"))
         (found,) = axes
         assert names(found) == ["RD", "alone"]
         assert [label.get_text() for label in found.get_xticklabels()] == ["42", "425"]
@@ -129,7 +129,7 @@ class TestSizes:
         )
 
     def test_metric_without_a_unit_is_not_multiplied(self, axes: list[Axes]) -> None:
-        sizes(LINES, "auroc", "x")
+        sizes(LINES, "auroc", "x", "volumes")
         assert axes[0].lines[0].get_ydata() == pytest.approx([0.57, 0.69])
         assert axes[0].get_ylabel() == "AUROC"
 

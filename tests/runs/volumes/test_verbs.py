@@ -134,8 +134,17 @@ def test_experts_are_folded_into_networks_of_the_students_size(
     assert (decomposed.path / "deployed" / "shared" / "config.json").exists()
     assert read_json(decomposed.environment)["teacher"]["name"] == f"run:{taught.path}"
     assert set(read_jsonl(decomposed.log)[0]["losses"]) == {"labels", "imitation"}
-    assert read_json(decomposed.cost)["unfused"]["ranks"] == [2, 2]
-    assert "unfused" not in read_json(taught.cost)
+
+
+def test_what_all_tasks_hold_is_told(taught: RunFolder, decomposed: RunFolder) -> None:
+    one, apart = read_json(taught.cost), read_json(decomposed.cost)
+    # A network that is asked for all classes is kept once, folded experts for each region.
+    assert one["together"]["parameters"] == one["student"]["parameters"]
+    assert "unfused" not in one
+    assert apart["unfused"]["ranks"] == [2, 2]
+    alone, unfused = apart["student"]["parameters"], apart["unfused"]["parameters"]
+    assert alone < unfused
+    assert alone < apart["together"]["parameters"] <= 2 * alone
 
 
 def test_a_teacher_of_patches_that_come_again_is_asked_once(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Literal
 
 from medistill.report.wording import Number
 from medistill.spreads import Spread
@@ -187,6 +188,7 @@ class Account:
         reference: The entry that all others are tested against.
         transfers: Several sets taken together, where students start from finished runs.
         learnt: Where test images were learnt from before, in sentences.
+        samples: What the sets hold, in words.
     """
 
     name: str
@@ -207,6 +209,7 @@ class Account:
     reference: str = ALONE
     transfers: tuple[Standing, ...] = ()
     learnt: tuple[str, ...] = ()
+    samples: Literal["images", "volumes"] = "images"
 
     def rows(self) -> Iterator[tuple[Standing, Row]]:
         """Every row with its block."""

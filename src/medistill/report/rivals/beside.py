@@ -18,15 +18,18 @@ from medistill.report.wording import (
 from medistill.results import Estimate
 from medistill.spreads import Spread
 
-OTHERS = ("balanced_accuracy", "auroc", "expected_calibration_error")
+OTHERS = {
+    "images": ("balanced_accuracy", "auroc", "expected_calibration_error"),
+    "volumes": ("dice", "surface_dice", "hd95_mm"),
+}
 
 
 def standing(account: Account, one: Standing) -> Html:
     """A block's figure and its table: who is ahead of whom, and whether that is noise."""
-    images = ", ".join(f"{count:,} {split}" for split, count in one.images.items())
+    counts = ", ".join(f"{count:,} {split}" for split, count in one.images.items())
     caption = (
         "A dot is the mean over the seeds, the thin line its 95 % interval, the thick one the "
-        f"deviation of the seeds. Images: {images}."
+        f"deviation of the seeds. {account.samples.capitalize()}: {counts}."
     )
     picture = figure(figures.forest(one, account.metric, account.reference), caption)
     return element("div", element("div", picture), _table(account, one).html("results"))
@@ -48,7 +51,7 @@ def ranking(found: Ranking, start: str, account: Account) -> Html:
 
 
 def _table(account: Account, one: Standing) -> Table:
-    others = [key for key in OTHERS if key != account.metric]
+    others = [key for key in OTHERS[account.samples] if key != account.metric]
     rivals = account.rivals(one)
     head = [
         "",

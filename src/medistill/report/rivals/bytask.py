@@ -13,8 +13,8 @@ from medistill.spreads import Spread
 MEAN = "mean"
 TESTED = (
     "Of each task, and of their unweighted mean, in which every task counts alike. The mean is "
-    "tested by drawing each task's images anew, apart from those of the others; p is corrected for "
-    "all methods on the mean, and for all methods and tasks together by task."
+    "tested by drawing each task's {samples} anew, apart from those of the others; p is corrected "
+    "for all methods on the mean, and for all methods and tasks together by task."
 )
 
 
@@ -77,7 +77,8 @@ def _foundation(account: Account, one: Standing) -> list[list[str]]:
 def by_task(account: Account) -> list[Html]:
     """The tables of the page, with the differences of each task below."""
     parts = [part for one in several(account) for part in _standing(account, one)]
-    return [element("p", TESTED, class_="quiet"), *parts] if parts else []
+    said = TESTED.format(samples=account.samples)
+    return [element("p", said, class_="quiet"), *parts] if parts else []
 
 
 def _standing(account: Account, one: Standing) -> Iterator[Html]:

@@ -12,6 +12,19 @@ FULL = ("full_fine_tuning", ALONE)  # of the foundation model itself
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
+# Key, unit, heading and caption of how long an answer takes.
+LATENCY = {
+    "images": (
+        "latency_ms_p50", "ms", "latency an image",
+        "Latency in ONNX Runtime, one image at a time,",
+    ),
+    "volumes": (
+        "seconds_a_volume", "s", "a volume",
+        "Work of one patch; time of a whole volume, half of each patch covered again,",
+    ),
+}  # fmt: skip
+
+
 def cost_table(account: Account) -> Table | None:
     """Size, work and latency of foundation models and students, as in the paper's Table 6."""
     networks: dict[str, Mapping[str, Number | None]] = {}
@@ -21,13 +34,14 @@ def cost_table(account: Account) -> Table | None:
     for one in account.standings:
         for row in one.students[:1]:
             networks[one.student] = row.cost
+    key, unit, words, told = LATENCY[account.samples]
+    caption = f"{told} on {account.machine}."
     rows = [
         [name, amount(cost.get("parameters")), amount(cost.get("macs")),
-         amount(cost.get("bytes"), "B"), amount(cost.get("latency_ms_p50"), "ms")]
+         amount(cost.get("bytes"), "B"), amount(cost.get(key), unit)]
         for name, cost in networks.items()
     ]  # fmt: skip
-    head = ["", "parameters", "multiply-accumulates", "weights", "latency an image"]
-    caption = f"Latency in ONNX Runtime, one image at a time, on {account.machine}."
+    head = ["", "parameters", "multiply-accumulates", "weights", words]
     return Table(head, rows, caption) if rows else None
 
 

@@ -92,14 +92,16 @@ def ranks(ranking: Ranking) -> Html:
     return drawn(draw, alt, size=(6.2, 1.0 + 0.3 * half + 0.14 * len(ranking.cliques)))
 
 
-def sizes(lines: Mapping[str, Sequence[tuple[int, Spread]]], name: str, title: str) -> Html:
-    """The metric against the number of training images, a line for each entry."""
+def sizes(
+    lines: Mapping[str, Sequence[tuple[int, Spread]]], name: str, title: str, samples: str
+) -> Html:
+    """The metric against the number of training samples, a line for each entry."""
     scale = 100 if metric(name).percent else 1
 
     def draw(axes: "Axes") -> None:
         for number, (label, points) in enumerate(lines.items()):
             _course(axes, number, label, points, scale)
-        axes.set(xscale="log", xlabel="training images", ylabel=_axis(name))
+        axes.set(xscale="log", xlabel=f"training {samples}", ylabel=_axis(name))
         ticks = sorted({count for points in lines.values() for count, _ in points})
         axes.set_xticks(ticks, [f"{count:,}" for count in ticks])
         axes.minorticks_off()
@@ -109,7 +111,7 @@ def sizes(lines: Mapping[str, Sequence[tuple[int, Spread]]], name: str, title: s
         f"{label} {', '.join(f'{value_of(name, s.mean)} with {n}' for n, s in points)}"
         for label, points in lines.items()
     )
-    return drawn(draw, f"{metric(name).words} by training images on {title}: {told}.")
+    return drawn(draw, f"{metric(name).words} by training {samples} on {title}: {told}.")
 
 
 def plane(points: Sequence[Point], name: str, cost: str, unit: str) -> Html:

@@ -25,8 +25,8 @@ from medistill.report.wording import counted
 
 OPEN = 4  # blocks that are shown at once; more are folded
 TESTED = (
-    "Differences are paired: the same test images, seed by seed. Intervals and p-values count "
-    "other images and other seeds; p is corrected by Holm's method for all comparisons with one "
+    "Differences are paired: the same test {samples}, seed by seed. Intervals and p-values count "
+    "other {samples} and other seeds; p is corrected by Holm's method for all comparisons with one "
     "rival in a block. A difference with p of 0.05 or more is called noise."
 )
 
@@ -39,7 +39,7 @@ def page(account: Account, budget: Budget) -> str:
         ("Across blocks", _across(account)),
         ("What matters in a method", drawn(ablation_table(account))),
         ("Tuned first, then distilled", drawn(tuned_table(account))),
-        ("Few images, many images", growing(account)),
+        (f"Few {account.samples}, many {account.samples}", growing(account)),
         ("Small and fast", small(account, budget)),
         ("What training takes", drawn(training_table(account))),
         ("How weights were chosen", drawn(tuning_table(account))),
@@ -95,7 +95,7 @@ def _standings(account: Account) -> list[Html]:
         shown = [folded(place(one), standing(account, one)) for one in blocks]
     else:
         shown = [together([element("h3", place(one)), standing(account, one)]) for one in blocks]
-    return [element("p", TESTED, class_="quiet"), *shown]
+    return [element("p", TESTED.format(samples=account.samples), class_="quiet"), *shown]
 
 
 def _across(account: Account) -> list[Html]:

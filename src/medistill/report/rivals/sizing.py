@@ -88,7 +88,7 @@ def _curves(account: Account, group: list[Standing]) -> Html:
             spread = found(account, one, label)
             if spread is not None:
                 lines.setdefault(label, []).append((one.images.get("train", 0), spread))
-    return figures.sizes(lines, account.metric, _title(group[0]))
+    return figures.sizes(lines, account.metric, _title(group[0]), account.samples)
 
 
 def _title(one: Standing) -> str:

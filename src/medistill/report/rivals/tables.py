@@ -70,7 +70,7 @@ def ablation_table(account: Account) -> Table | None:
 
 
 def size_table(account: Account) -> Table | None:
-    """Gain over the student alone by the number of training images: the paper's Table 6."""
+    """Gain over the student alone by the number of training samples: the paper's Table 6."""
     ordered = sorted(account.standings, key=_by_size)
     labels = _labels(account, lambda row: row.student and row.entry != account.reference)
     rows = [
@@ -78,7 +78,7 @@ def size_table(account: Account) -> Table | None:
          *(_signed(account, [gain(account, one, label)]) for label in labels)]
         for one in ordered
     ]  # fmt: skip
-    head = ["", "training images", account.labels[account.reference], *labels]
+    head = ["", f"training {account.samples}", account.labels[account.reference], *labels]
     what = f"Gain over {account.rival}, by the size of the data"
     return _measured(account, head, rows, what)
 

@@ -112,10 +112,10 @@ def _said(cell: Cell) -> tuple[object, ...]:
     return (*vars(cell.block).values(), cell.entry)
 
 
-def _refuse_unknown_metric(metric: str) -> None:
+def _refuse_unknown_metric(metric: str | None) -> None:
     # Of a single class, or at a threshold that each run fits for itself, means say little.
     known = [key for key in METRICS if not key.startswith(("sensitivity", "specificity"))]
-    if metric not in known:
+    if metric is not None and metric not in known:
         close = get_close_matches(metric, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UserError(f"compare.metric {metric!r} is unknown.{hint} Known: {', '.join(known)}.")

@@ -1,5 +1,6 @@
 """From finished runs to what may be concluded: means, intervals, tests, ranks."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -338,12 +339,16 @@ def _spreads(found: Mapping[str, Repeated]) -> dict[str, Spread]:
 
 
 def _images(account: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many images each split has, over all tasks."""
-    images: dict[str, int] = {}
+    """How many images, or volumes, each split has, over all tasks."""
+    found: Counter[str] = Counter()
     for one in account:
-        for split, by_class in one.get("counts", {}).items():
-            images[split] = images.get(split, 0) + sum(by_class.values())
-    return images
+        # A volume shows several classes.
+        found.update(one.get("volumes") or _summed(one.get("counts", {})))
+    return dict(found)
+
+
+def _summed(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {split: sum(by_class.values()) for split, by_class in counts.items()}
 
 
 def _together(cost: Mapping[str, Any]) -> dict[str, Number | None]:

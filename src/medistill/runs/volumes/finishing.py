@@ -111,7 +111,8 @@ def _ship(job: VolumeJob, networks: Mapping[str, Answering]) -> None:
         job.console.say(f"{task.name}: {export_task(job.run, config, network, one)}")
     first = job.opened[0]
     teacher = job.known.segmenter if job.known else None
-    save_costs(networks[first.dataset.task.name], teacher, first, job.patch, job.run)
+    ordered = [networks[one.name] for one in job.opened]
+    save_costs(ordered, teacher, first, job.patch, job.run)
 
 
 def _ship_shared(job: VolumeJob, network: nn.Module) -> None:

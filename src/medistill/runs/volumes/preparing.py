@@ -81,7 +81,7 @@ class VolumeJob:
 def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Console) -> VolumeJob:
     """Build and open all that a training needs, and write down what it starts from."""
     started = time.time()
-    _refuse_method_of_images(recipe)
+    refuse_method_of_images(recipe)
     check_collaborators(recipe, list(recipe.data.roots), console.say)
     method_settings(recipe)
     _say_left_aside(recipe, console)
@@ -90,7 +90,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     known = _known(recipe, words)
     torch.manual_seed(recipe.training.seed)
     student = build_student(recipe, words)
-    opened = _opened(recipe, layouts, run, console)
+    opened = open_labelled(recipe, layouts, run, console)
     patch = chosen_patch(recipe, opened, [one.segmenter for one in (student, known) if one])
     console.say(f"patches of {' x '.join(map(str, patch))} voxels")
     datasets = [one.dataset for one in opened]
@@ -125,10 +125,14 @@ def _known(recipe: Recipe, words: tuple[str, ...]) -> Known | None:
     return build_teacher(recipe.teacher, words)
 
 
-def _opened(
-    recipe: Recipe, layouts: Mapping[str, VolumeLayout], run: RunFolder, console: Console
+def open_labelled(
+    recipe: Recipe, layouts: Mapping[str, VolumeLayout], run: RunFolder | None, console: Console
 ) -> tuple[OpenedVolumes, ...]:
-    """The roots, with every finding said; what would make the result wrong stops here."""
+    """The roots, with every finding said; what would make the result wrong stops here.
+
+    Raises:
+        UserError: A root has no mask to learn from, or something in it must be mended first.
+    """
     opened = open_roots(recipe, layouts, run, console)
     say_splits(opened, console)
     for one in opened:
@@ -157,7 +161,7 @@ def chosen_patch(
     return recipe.data.patch
 
 
-def _refuse_method_of_images(recipe: Recipe) -> None:
+def refuse_method_of_images(recipe: Recipe) -> None:
     """Refuse what compares classes or images.
 
     Raises:

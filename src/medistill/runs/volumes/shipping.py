@@ -1,14 +1,16 @@
 """From a trained segmenter to what is shipped: its folder, its file, and what it costs."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from medistill.analysis.cost import cost, ratios
+from medistill.analysis.cost import cost, cost_together, ratios
 from medistill.data.volumes.opening import OpenedVolumes
 from medistill.export.volume_profile import ScanProfile, quantities
 from medistill.models.deployed_segmenters import read_segmenter_config, save_segmenter
+from medistill.models.lowrank.experts import with_experts
 from medistill.models.segmenters.base import Answering, Segmenter
 from medistill.results import RunFolder, write_json
 from medistill.runs.bills import expert_ranks
@@ -37,23 +39,47 @@ def deploy(
 
 
 def save_costs(
-    network: Answering,
+    networks: Sequence[Answering],
     teacher: Segmenter | None,
     opened: OpenedVolumes,
     patch: Sides,
     run: RunFolder,
 ) -> None:
-    """Measure what the student costs, and the teacher, on this machine's processor."""
+    """Measure what the student costs, and the teacher, on this machine's processor.
+
+    Args:
+        networks: Of each task; that of the first is measured.
+        teacher: What taught it; None where nothing did.
+        opened: The volumes of the first task.
+        patch: Sides of what a network sees at a time.
+        run: Holds the checkpoint.
+    """
+    network = networks[0]
     own = _cost(network, opened, patch)
     whole = None
     if teacher is not None:
         whole = _cost(Answering(teacher, network.classes), opened, patch)
     measured = {name: value for name, value in own.items() if name != "threads"}
-    ranks = expert_ranks(run)
     write_json(run.cost, {
         "student": own, "teacher": whole, "ratios": ratios(measured, whole) if whole else {},
-        **({"unfused": {"ranks": ranks}} if ranks else {}),
+        **_together([one.segmenter for one in networks], expert_ranks(run)),
     })  # fmt: skip
+
+
+def _together(segmenters: Sequence[Segmenter], ranks: Sequence[int]) -> dict[str, Any]:
+    """What all tasks' networks hold, as deployed and with experts not folded in."""
+    if len(segmenters) < 2:
+        return {}
+    found: dict[str, Any] = {"together": cost_together(segmenters)}
+    if ranks:
+        unfused = with_experts(segmenters[0], ranks, multiples=segmenters[0].multiples)
+        held = [*unfused.parameters(), *segmenters[0].buffers()]
+        found["unfused"] = {
+            "parameters": sum(each.numel() for each in unfused.parameters()),
+            "bytes": sum(each.numel() * each.element_size() for each in held),
+            "ranks": list(ranks),
+        }
+    return found
 
 
 def _profile(opened: OpenedVolumes) -> ScanProfile:
