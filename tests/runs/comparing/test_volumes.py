@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from medistill.errors import UserError
-from medistill.recipe import Recipe, validate
+from medistill.recipe import Recipe, read_recipe, validate
 from medistill.results import read_json, read_metrics
 from medistill.runs.compare import compare
 from medistill.runs.console import Console
+from medistill.runs.train import train
 from tests.attempts import Here
 from tests.phantom_volumes import make_msd, make_nnunet
 from tests.trained import Phantoms
@@ -83,3 +84,25 @@ def test_what_no_network_takes_is_said_before_any_run(roots: Any, tmp_path: Path
     with pytest.raises(UserError, match=r"data.patch \[7, 8, 8\]: 7 is no multiple of 2"):
         compare(recipe.model_copy(update={"data": data}), tmp_path / "out", console=QUIET)
     assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_students_start_from_the_network_of_their_region(
+    roots: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medistill.runs.volumes.finishing.export_task", lambda *_: "not exported")
+    large = {**STUDENT, "options": {**STUDENT["options"], "widths": [6, 8]}}
+    for name, student in (("single_task", STUDENT), ("multi_task", large)):
+        before = recipe_of(tmp_path, roots).model_dump(mode="json")
+        made = validate({**before, "student": student, "method": name, "compare": None})
+        train(made, tmp_path / name, console=QUIET)
+    pretrained = {"STL": f"run:{tmp_path}/single_task", "large": f"run:{tmp_path}/multi_task"}
+    data = {"later": {**roots["brain"], "region": "brain"}}
+    recipe = recipe_of(
+        tmp_path, roots, data=data, methods=["student_alone"], pretrained=pretrained, seeds=[0]
+    )
+    compare(recipe, tmp_path / "out", console=QUIET, begin=Here())
+    (block,) = read_json(tmp_path / "out" / "comparison.json")["standings"]
+    small = {row["label"]: row["student"] for row in block["rows"]}
+    assert small == {"student alone": True, "STL": True, "large": False}
+    started = read_recipe(next((tmp_path / "out" / "cells").glob("*STL*")) / "recipe.yaml")
+    assert started.student.task == "brain"

@@ -1,5 +1,6 @@
 """Students that start from finished runs: which network of each run suits which set of images."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from medistill.assemble import RUN
 from medistill.documents import Document
 from medistill.errors import UserError
 from medistill.models.deployed import read_config
-from medistill.recipe import Compare, Recipe, read_recipe
+from medistill.recipe import Compare, Recipe, StudentSource, read_recipe
 from medistill.results import SHARED, RunFolder
 from medistill.runs.comparing.entrants import ALONE
 from medistill.runs.comparing.grid import ROOTS, Entry, Origin, override
@@ -118,5 +119,19 @@ def _is_small(said: Document, recipe: Recipe, seed: int) -> bool:
     run = _run(said, seed)
     if not run.finished or not run.tasks():
         return True
-    name = str(read_config(run.deployed(run.tasks()[0]).path)["backbone"]["name"])
+    config = read_config(run.deployed(run.tasks()[0]).path)
+    if "segmenter" in config:
+        return _same_segmenter(config["segmenter"], recipe.student)
+    name = str(config["backbone"]["name"])
     return name == recipe.student.name or name.startswith(PAIR)
+
+
+def _same_segmenter(known: Document, student: StudentSource) -> bool:
+    """Whether it is the student's network: families serve sizes by options, not by names."""
+    from medistill.models.segmenters.base import build_segmenter
+
+    if known["name"] != student.name:
+        return False
+    own = build_segmenter(student.name, student.options, ("any",)).portable
+    # As a file holds them: tuples are lists there.
+    return bool(json.loads(json.dumps(own)) == known["options"])
