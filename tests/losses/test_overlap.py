@@ -88,7 +88,8 @@ def test_pooled_over_all_queries_a_small_organ_hardly_counts() -> None:
 
 @given(logits_of, logits_of)
 def test_the_bernoulli_divergence_is_never_negative(own: list[float], wanted: list[float]) -> None:
-    assert bernoulli_kl(volume(own), volume(wanted)).item() >= -1e-12
+    # Beyond 20 torch's softplus is the identity, which leaves out 2e-9.
+    assert bernoulli_kl(volume(own), volume(wanted)).item() >= -1e-8
 
 
 @given(logits_of)
