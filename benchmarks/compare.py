@@ -14,12 +14,12 @@ processor's time on one thread instead of the wall's:
 import argparse
 import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from steps import CLOCKS, in_turns, training_step
 
 from medistill import catalog
 from medistill.errors import UserError
@@ -37,9 +37,6 @@ STUDENTS = ("torchvision/resnet18", "torchvision/shufflenet_v2_x1_0")
 METHODS = "medistill.methods"
 SAMPLES, CLASSES = 512, 3
 WIDTH, STAGES = 768, 4  # ViT-B/16: the outputs of blocks 3, 6, 9 and 12
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-Step = Callable[[], object]
 
 
 def main() -> None:
@@ -54,7 +51,8 @@ def main() -> None:
 
 def _measure(name: str, folder: Path, arguments: argparse.Namespace) -> None:
     batch = _batch(arguments)
-    steps = {"student alone": _step(StudentAlone(_student(name, arguments.size)), batch)}
+    alone = StudentAlone(_student(name, arguments.size))
+    steps = {"student alone": training_step(alone, lambda: _reshuffled(batch))}
     added = {}
     for method in _methods(arguments.methods):
         try:
@@ -62,13 +60,12 @@ def _measure(name: str, folder: Path, arguments: argparse.Namespace) -> None:
         except UserError as reason:
             print(f"{label(method)}: {reason}")
             continue
-        steps[label(method)] = _step(built, batch)
+        steps[label(method)] = training_step(built, lambda: _reshuffled(batch))
         added[label(method)] = _weights(built) - _weights(_student(name, arguments.size))
-    clock = CLOCKS[arguments.clock]
-    rounds = [_seconds(steps, clock) for _ in range(arguments.rounds + 1)][1:]  # the first warms
-    alone = statistics.median(times["student alone"] for times in rounds)
+    rounds = in_turns(steps, arguments.clock, arguments.rounds)
+    plain = statistics.median(times["student alone"] for times in rounds)
     ratios = {m: statistics.median(r[m] / r["student alone"] for r in rounds) for m in added}
-    print(f"\n{name}: {alone * 1e3:.0f} ms a step alone")
+    print(f"\n{name}: {plain * 1e3:.0f} ms a step alone")
     for method, ratio in sorted(ratios.items(), key=lambda pair: pair[1]):
         print(f"{method:>24} {ratio:6.2f}  {added[method] / 1e6:7.2f} M weights more")
     print(f"{'median':>24} {statistics.median(ratios.values()):6.2f}")
@@ -120,27 +117,6 @@ def _random_cache(folder: Path, grids: list[int]) -> FeatureCache:
             yield Batch(torch.zeros(64, 3, 1, 1), zeros, zeros, samples, zeros, torch.ones(64))
 
     return build_cache(teacher, batches(), samples=SAMPLES, views=1, folder=folder, key="random")
-
-
-def _step(method: Method, batch: Batch) -> Step:
-    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-4)
-    method.train()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        method.backward(method.losses(_reshuffled(batch), 0.5))
-        optimizer.step()
-
-    return step
-
-
-def _seconds(steps: dict[str, Step], clock: Callable[[], float]) -> dict[str, float]:
-    times = {}
-    for name, step in steps.items():
-        start = clock()
-        step()
-        times[name] = clock() - start
-    return times
 
 
 def _student(name: str, size: int) -> Student:

@@ -20,7 +20,6 @@ Memory is that of tensors as they come and go; a library's scratch inside one op
 import argparse
 import copy
 import statistics
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from typing import Any
 
 import torch
 import torchvision
+from steps import CLOCKS, Step
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -42,14 +42,11 @@ from medistill.models.segmenters._unet3d import Plan, UNet3d, triples
 
 WIDTHS = (32, 64, 128, 256, 512)
 RANK = 8
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SIZES = {"shufflenet": (64, 224), "resnet18": (64, 224), "encoder3d": (32,)}
 QUICK = [("shufflenet", 64, 64, 10), ("resnet18", 64, 64, 10), ("encoder3d", 32, 4, 4)]
 LITERAL = (
     3 * 2**30
 )  # bytes of the largest layer's stack for all samples; above, the form is left out
-
-Step = Callable[[], object]
 
 
 @dataclass(frozen=True)

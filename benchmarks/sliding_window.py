@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from monai.inferers import sliding_window_inference
+from steps import CLOCKS
 from torch import Tensor, nn
 
 from medistill.windows import Rule, gaussian, segment
@@ -33,7 +33,6 @@ from medistill.windows import Rule, gaussian, segment
 VOLUME = Path("../shared/data/full_size/abdomen_mr_256.nii.gz")
 MADE = (256, 256, 37)  # the same shape, where there is no such file
 THRESHOLD = 0.5
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SIDES = ("medistill", "monai")
 
 Image = Float32[np.ndarray, "x y z"]

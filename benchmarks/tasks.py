@@ -10,10 +10,9 @@ the same for all. Where other work keeps the machine busy, count the processor's
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from steps import CLOCKS, in_turns, training_step
 
 from medistill import catalog
 from medistill.methods.base import Method
@@ -24,9 +23,6 @@ from medistill.types import Batch, Task
 METHODS = "medistill.methods"
 REFERENCE = "multi_task"
 CLASSES = 3
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-Step = Callable[[], object]
 
 
 def main() -> None:
@@ -43,9 +39,9 @@ def main() -> None:
 
 def _measure(count: int, arguments: argparse.Namespace) -> None:
     batch = _batch(count, arguments)
-    steps = {name: _step(method, batch) for name, method in _methods(count, arguments).items()}
-    clock = CLOCKS[arguments.clock]
-    rounds = [_seconds(steps, clock) for _ in range(arguments.rounds + 1)][1:]  # the first warms
+    methods = _methods(count, arguments)
+    steps = {name: training_step(method, lambda: batch) for name, method in methods.items()}
+    rounds = in_turns(steps, arguments.clock, arguments.rounds)
     plain = statistics.median(times[REFERENCE] for times in rounds)
     print(f"\n{count} tasks: {plain * 1e3:.0f} ms a step of {REFERENCE}")
     for name in steps:
@@ -65,27 +61,6 @@ def _methods(count: int, arguments: argparse.Namespace) -> dict[str, Method]:
         if set(catalog.collaborators(method)) == {"student", "tasks"}:
             found[name] = method(_student(arguments), tasks)  # type: ignore[call-arg]
     return found
-
-
-def _step(method: Method, batch: Batch) -> Step:
-    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-4)
-    method.train()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        method.backward(method.losses(batch, 0.5))
-        optimizer.step()
-
-    return step
-
-
-def _seconds(steps: dict[str, Step], clock: Callable[[], float]) -> dict[str, float]:
-    times = {}
-    for name, step in steps.items():
-        start = clock()
-        step()
-        times[name] = clock() - start
-    return times
 
 
 def _student(arguments: argparse.Namespace) -> Student:

@@ -14,14 +14,13 @@ one thread instead of the wall's:
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from steps import CLOCKS, Step, in_turns, training_step
 
 from medistill.methods._settings import Reprogramming
-from medistill.methods.base import Method
 from medistill.methods.reprogramming_distillation import ReprogrammingDistillation
 from medistill.methods.student_alone import StudentAlone
 from medistill.models.backbones.base import build_backbone
@@ -40,9 +39,6 @@ PHIS = {
 }
 SAMPLES = 512
 VIT_WIDTH = 768
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-Step = Callable[[], object]
 
 
 def main() -> None:
@@ -62,18 +58,16 @@ def main() -> None:
 def _measure(name: str, maps: Cached, vectors: Cached, arguments: argparse.Namespace) -> None:
     batch = _batch(arguments)
     alone = StudentAlone(_student(name)).to(memory_format=_memory_format(arguments))
-    steps: dict[str, Step] = {"student": _step(alone, batch)}
+    steps: dict[str, Step] = {"student": training_step(alone, lambda: _reshuffled(batch))}
     steps["gather maps"] = lambda: maps(_reshuffled(batch))
     steps["gather vectors"] = lambda: vectors(_reshuffled(batch))
     for phi, setting in PHIS.items():
         teacher = vectors if phi == "pooled MLP" else maps
         method = ReprogrammingDistillation(_student(name), teacher, reprogramming=setting)
-        steps[phi] = _step(method.to(memory_format=_memory_format(arguments)), batch)
+        method.to(memory_format=_memory_format(arguments))
+        steps[phi] = training_step(method, lambda: _reshuffled(batch))
         steps[f"φ {phi}"] = _phi_alone(method.reprogram, teacher(batch))
-    clock = CLOCKS[arguments.clock]
-    rounds = [_seconds(steps, clock) for _ in range(arguments.rounds + 1)][
-        1:
-    ]  # the first one warms
+    rounds = in_turns(steps, arguments.clock, arguments.rounds)
     seconds = statistics.median(times["student"] for times in rounds)
     print(f"\n{name}: {seconds * 1e3:.0f} ms a step alone")
     _print({s: statistics.median(r[s] / r["student"] for r in rounds) for s in steps})
@@ -84,26 +78,6 @@ def _print(ratios: dict[str, float]) -> None:
     for phi in PHIS:
         added = ratios["gather vectors" if phi == "pooled MLP" else "gather maps"]
         print(f"{phi:>13} | {added:21.4f} | {ratios[phi]:16.2f} | {ratios[f'φ {phi}']:.2f}")
-
-
-def _seconds(steps: dict[str, Step], clock: Callable[[], float]) -> dict[str, float]:
-    times = {}
-    for name, step in steps.items():
-        start = clock()
-        step()
-        times[name] = clock() - start
-    return times
-
-
-def _step(method: Method, batch: Batch) -> Step:
-    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        method.backward(method.losses(_reshuffled(batch), 0.5))
-        optimizer.step()
-
-    return step
 
 
 def _phi_alone(phi: torch.nn.Module, output: Output) -> Step:
