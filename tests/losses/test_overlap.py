@@ -88,8 +88,12 @@ def test_pooled_over_all_queries_a_small_organ_hardly_counts() -> None:
 
 @given(logits_of, logits_of)
 def test_the_bernoulli_divergence_is_never_negative(own: list[float], wanted: list[float]) -> None:
-    # Beyond 20 torch's softplus is the identity, which leaves out 2e-9.
-    assert bernoulli_kl(volume(own), volume(wanted)).item() >= -1e-8
+    assert bernoulli_kl(volume(own), volume(wanted)).item() >= -1e-12
+
+
+def test_nor_where_both_are_certain() -> None:
+    own, wanted = [0.0] * 5 + [21.0, 0.0, 0.0], [0.0] * 5 + [22.0, 0.0, 0.0]
+    assert 0 < bernoulli_kl(volume(own), volume(wanted)).item() < 1e-9
 
 
 @given(logits_of)

@@ -59,8 +59,8 @@ def bernoulli_kl(
     """
     own, reference = at_least_float32(logits), at_least_float32(wanted)
     yes = reference.sigmoid()
-    # Both logarithms as softplus: log σ(z) = -softplus(-z), and log σ(z) - log σ(-z) = z.
-    each = F.softplus(own) - F.softplus(reference) + yes * (reference - own)
+    # log σ(z) - log σ(-z) = z. Not by softplus, which torch cuts off beyond 20.
+    each = F.logsigmoid(-reference) - F.logsigmoid(-own) + yes * (reference - own)
     return each.flatten(2).mean(2)
 
 

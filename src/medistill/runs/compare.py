@@ -15,7 +15,7 @@ from medistill.runs.comparing.asking import grid_of
 from medistill.runs.comparing.grid import Cell, Entry, Grid, Origin
 from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.running import Begin, Runs
-from medistill.runs.comparing.screening import Absent, of_volumes, screen
+from medistill.runs.comparing.screening import Absent, screen
 from medistill.runs.comparing.writing import write_account, write_csv
 from medistill.runs.console import Console
 
@@ -56,7 +56,7 @@ def compare(
     console, folder = console or Console(), Path(out)
     grid, absent = screen(grid_of(recipe, folder), console)
     write_text(folder / "recipe.yaml", dump(recipe))
-    metric = _metric(recipe, outlines=of_volumes(grid))
+    metric = _metric(recipe, outlines=grid.outlines)
     runs = Runs(grid, jobs, metric, console, begin)
     runs.finish()
     account = _account(recipe, runs, absent, folder)
@@ -85,7 +85,7 @@ def _refuse_failures(runs: Runs, folder: Path) -> None:
 
 
 def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path) -> Account:
-    grid, outlines = runs.grid, of_volumes(runs.grid)
+    grid = runs.grid
     verdicts = Verdicts(grid, runs.merits, runs.metric, recipe.evaluation.draws)
     measured = _measured_on(grid, runs.finished())
     return Account(
@@ -93,7 +93,7 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         metric=runs.metric,
         seeds=grid.seeds,
         tune=recipe.compare.tune if recipe.compare else 1,
-        settings=_shared(recipe, outlines=outlines),
+        settings=_shared(recipe, outlines=grid.outlines),
         standings=verdicts.standings,
         rankings=verdicts.rankings,
         labels={name: entry.label for name, entry in grid.entries.items()},
@@ -107,7 +107,7 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         reference=grid.reference,
         transfers=verdicts.transfers,
         learnt=_learnt(grid, runs.finished()),
-        samples="volumes" if outlines else "images",
+        samples="volumes" if grid.outlines else "images",
     )
 
 

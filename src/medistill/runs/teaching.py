@@ -1,8 +1,7 @@
 """The teacher of a run: its network, the cache of what it says, and its probe."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from itertools import chain
 
 import torch
@@ -15,13 +14,13 @@ from medistill.data.opening import Opened
 from medistill.data.order import IN_ORDER
 from medistill.evaluation.predict import Predictions
 from medistill.models.adapters.base import AdaptedEncoder
-from medistill.models.caching import build_cache, plan_cache
 from medistill.models.networks import Encoder, Student
 from medistill.models.probes import Probe, fit_probe
 from medistill.models.teachers import Cached, Frozen, Precomputed, Probed, Teacher
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, TeacherSource
 from medistill.results import RunFolder
+from medistill.runs.answers import Questions, kept_answers
 from medistill.runs.console import Console
 from medistill.training.devices import place, placed
 from medistill.types import Batch
@@ -76,7 +75,6 @@ class Classroom:
         self.recipe = recipe
         self.source = source
         self.views = views(recipe)
-        self.store = recipe.data.store.expanduser() / "teachers"
         self.size = recipe.data.size
         self.opened = opened
         self.datasets = [one.dataset for one in opened]
@@ -119,30 +117,24 @@ class Classroom:
         undivided = [dataset.undivided() for dataset in self.datasets]
         training = self._loader("train", self.views, undivided)
         validation = self._loader("validation")
-        rows = len(training.samples) * self.views.count + len(validation.samples)
-        key = self._key(frozen, undivided)
-        folder = self.store / key[:32]
-        if not folder.is_dir():
-            example = placed(next(iter(training.epoch(0))), self.device)
-            plan = plan_cache(frozen, example, rows=rows, folder=folder)
-            self.console.say(str(plan))
-            plan.refuse_over_free_disk()
-        asked = chain(validation.every_view(), training.every_view())
-        with self.console.track("teacher", rows) as advance:
-            cache = build_cache(
-                frozen,
-                (placed(batch, self.device) for batch in asked),
-                samples=training.rows,
-                views=self.views.count,
-                folder=folder,
-                key=key,
-                rows=rows,
-                on_progress=lambda done, _: advance(done, ""),
-            )
+
+        def batches() -> Iterator[Batch]:
+            asked = chain(validation.every_view(), training.every_view())
+            return (placed(batch, self.device) for batch in asked)
+
+        count = self.views.count
+        rows = len(training.samples) * count + len(validation.samples)
+        cache = kept_answers(
+            frozen,
+            Questions(batches, rows, samples=training.rows, views=count),
+            facts=self._facts(frozen, undivided),
+            store=self.recipe.data.store,
+            console=self.console,
+        )
         return Cached(cache, source=frozen)
 
-    def _key(self, frozen: Frozen, datasets: Sequence[Dataset]) -> str:
-        """Hash of all that decides what the teacher says of a (sample, view)."""
+    def _facts(self, frozen: Frozen, datasets: Sequence[Dataset]) -> tuple[object, ...]:
+        """All that decides what the teacher says of a (sample, view)."""
         encoder = frozen.encoder
         assert isinstance(encoder, Encoder)
         facts: tuple[object, ...] = (
@@ -156,7 +148,7 @@ class Classroom:
         if frozen.scales == "all":
             # What the limits make of the maps, not the limits: students of one shape share a cache.
             facts += (frozen.scales, frozen.map_shapes)
-        return sha256(repr(facts).encode()).hexdigest()
+        return facts
 
     def _probe(
         self, teacher: Teacher, foundation: Foundation | None, run: RunFolder

@@ -142,6 +142,7 @@ class Grid:
         cells: Folder of the runs.
         left_out: Why an entry cannot run in a block.
         reference: The entry that always competes, and that all others are tested against.
+        outlines: Whether the sets hold volumes; images until they are looked at.
     """
 
     base: Document
@@ -154,6 +155,7 @@ class Grid:
     cells: Path
     left_out: Mapping[tuple[Block, str], str] = field(default_factory=dict)
     reference: str = "student_alone"
+    outlines: bool = False
 
     def roots(self, data: str) -> dict[str, Document]:
         """The roots of a set by task: one of its own name, or those that are trained together."""

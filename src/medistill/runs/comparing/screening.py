@@ -38,8 +38,9 @@ def screen(grid: Grid, console: Console) -> tuple[Grid, list[Absent]]:
     Opens every set once, so that no two runs decode the same images at once.
 
     Raises:
-        UserError: Nothing is left to compare.
+        UserError: Nothing is left to compare, or some sets hold images and some volumes.
     """
+    grid = replace(grid, outlines=_of_volumes(grid))
     bench, absent = _open_sets(grid, console)
     missing = bench.missing_teachers()
     absent += [Absent(name, why) for name, why in missing.items()]
@@ -54,12 +55,8 @@ def screen(grid: Grid, console: Console) -> tuple[Grid, list[Absent]]:
     return grid, absent
 
 
-def of_volumes(grid: Grid) -> bool:
-    """Whether sets of volumes are compared; one that is not here says nothing.
-
-    Raises:
-        UserError: Some sets hold images, some volumes.
-    """
+def _of_volumes(grid: Grid) -> bool:
+    """Whether sets of volumes are compared; one that is not here says nothing."""
     kinds = {}
     for block in _one_a_set(grid):
         if not _missing(grid, block):
@@ -74,7 +71,6 @@ def of_volumes(grid: Grid) -> bool:
 
 
 def _open_sets(grid: Grid, console: Console) -> tuple[Bench[Any], list[Absent]]:
-    outlines = of_volumes(grid)
     opened: dict[str, Any] = {}
     absent = []
     for block in _one_a_set(grid):
@@ -85,10 +81,10 @@ def _open_sets(grid: Grid, console: Console) -> tuple[Bench[Any], list[Absent]]:
             continue
         try:
             recipe = grid.recipe_of(replace(block, fraction=1.0), NO_ENTRY)
-            opened[block.data] = (_volumes if outlines else _images)(recipe, console)
+            opened[block.data] = (_volumes if grid.outlines else _images)(recipe, console)
         except UserError as error:
             absent.append(Absent(block.data, str(error)))
-    if not outlines:
+    if not grid.outlines:
         return ImageBench(grid, opened), absent
     from medistill.runs.comparing.volume_bench import VolumeBench
 

@@ -1,22 +1,22 @@
 """The teacher of a run on volumes: asked for every patch, or once for each and then read."""
 
-from collections.abc import Sequence
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from medistill.data.volumes.opening import OpenedVolumes
-from medistill.models.caching import FeatureCache, build_cache, plan_cache
+from medistill.data.volumes.patches import Patches
 from medistill.models.segmentation_teachers import CachedSegmenter, FrozenSegmenter
 from medistill.models.teachers import Teacher
 from medistill.recipe import Recipe
+from medistill.runs.answers import Questions, kept_answers
 from medistill.runs.console import Console
 from medistill.runs.volumes.building import Known
 from medistill.runs.volumes.loading import patches_of, training_patches
 from medistill.runs.volumes.roots import key_of
 from medistill.runs.volumes.sizing import Sides
 from medistill.training.devices import place, placed
-from medistill.types import Batch, Output
+from medistill.types import Batch
 
 
 def teach(
@@ -42,48 +42,33 @@ def teach(
     """
     place(known.segmenter, device)
     frozen = FrozenSegmenter(known.segmenter, words, patch)
-    if recipe.data.patches is None or recipe.teacher is None or not recipe.teacher.cache:
+    count = recipe.data.patches
+    if count is None or recipe.teacher is None or not recipe.teacher.cache:
         return frozen
-    return CachedSegmenter(_cache(recipe, known, frozen, opened, patch, device, console))
-
-
-def _cache(
-    recipe: Recipe,
-    known: Known,
-    frozen: FrozenSegmenter,
-    opened: Sequence[OpenedVolumes],
-    patch: Sides,
-    device: torch.device,
-    console: Console,
-) -> FeatureCache:
-    assert recipe.data.patches is not None
     loader = training_patches(recipe, [one.dataset for one in opened], patch)
-    rows = len(loader.samples) * recipe.data.patches
-    # All that decides what the teacher says of a (sample, patch).
-    facts = (
-        known.sha256, frozen.places.tolist(), patches_of(recipe, patch),
-        [(key_of(one), one.dataset.splits["train"].tolist()) for one in opened],
+
+    def batches() -> Iterator[Batch]:
+        asked = loader.every_patch(recipe.training.batch_size)
+        return (placed(batch, device) for batch in asked)
+
+    rows = len(loader.samples) * count
+    cache = kept_answers(
+        lambda batch: frozen(batch)._replace(maps=()),
+        Questions(batches, rows, samples=loader.rows, views=count, per="data.patches"),
+        facts=_facts(known, frozen, patches_of(recipe, patch), opened),
+        store=recipe.data.store,
+        console=console,
+    )
+    return CachedSegmenter(cache)
+
+
+def _facts(
+    known: Known, frozen: FrozenSegmenter, patches: Patches, opened: Sequence[OpenedVolumes]
+) -> tuple[object, ...]:
+    """All that decides what the teacher says of a (sample, patch)."""
+    return (
+        known.sha256, known.segmenter.spec, known.segmenter.portable, frozen.places.tolist(),
+        patches, patches.augmentation,
+        [(key_of(one), one.dataset.task.classes, one.dataset.known,
+          one.dataset.splits["train"].tolist()) for one in opened],
     )  # fmt: skip
-    key = sha256(repr(facts).encode()).hexdigest()
-    folder = recipe.data.store.expanduser() / "teachers" / key[:32]
-
-    def masks(batch: Batch) -> Output:
-        return frozen(placed(batch, device))._replace(maps=())
-
-    size = recipe.training.batch_size
-    if not folder.is_dir():
-        example = next(iter(loader.every_patch(size)))
-        plan = plan_cache(masks, example, rows=rows, folder=folder, per="data.patches")
-        console.say(str(plan))
-        plan.refuse_over_free_disk()
-    with console.track("teacher", rows) as advance:
-        return build_cache(
-            masks,
-            loader.every_patch(size),
-            samples=loader.rows,
-            views=recipe.data.patches,
-            folder=folder,
-            key=key,
-            rows=rows,
-            on_progress=lambda done, _: advance(done, ""),
-        )
