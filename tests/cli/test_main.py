@@ -54,7 +54,7 @@ def test_the_module_is_the_command() -> None:
     [
         (["trian"], "No such command 'trian'"),
         (["train"], "Missing argument"),
-        (["train", "recipe.yaml", "--bogus"], "No such option"),
+        (["train", "recipe.yaml", "--bogus"], "No such option: --bogus"),
         (["list", "pets"], "'pets' is not one of 'methods'"),
         (["train", "none.yaml"], "No recipe at none.yaml (looked for /"),
         (["check", "nowhere"], "No data at nowhere (looked for /"),

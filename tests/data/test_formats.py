@@ -169,6 +169,16 @@ def test_a_decompression_bomb_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_decompression_bomb_is_refused_where_pillow_s_warning_is_silenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32)  # of 48: Pillow itself only warns below twice
+    with pytest.raises(Unreadable, match="holds more than"):
+        read_image(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "A.NII.GZ", "a.mha"])
 def test_volumes_are_refused_with_a_word(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"anything")
