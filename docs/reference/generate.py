@@ -55,7 +55,8 @@ RUN_FOLDER = """\
 What `medistill train` leaves in `runs/<recipe>`, or where `--out` says. Files are written whole or
 not at all. No file names a patient or an image: images go by the digest of their pixels. A file is
 absent where it has no meaning, such as the teacher's metrics without a teacher. `finished` marks a
-run that reached its end; `evaluations/<data>-<split>/` holds what `medistill evaluate` found."""
+run that reached its end; `evaluations/[<task>-]<data>-<split>/` holds what `medistill evaluate`
+found."""
 RUN_METRICS = """\
 ## Metrics
 

@@ -174,7 +174,9 @@ def test_a_decompression_bomb_is_refused_where_pillow_s_warning_is_silenced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(RAMP).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32)  # of 48: Pillow itself only warns below twice
+    monkeypatch.setattr(
+        Image, "MAX_IMAGE_PIXELS", 32
+    )  # of 48: Pillow itself only warns below twice
     with pytest.raises(Unreadable, match="holds more than"):
         read_image(tmp_path / "a.png")
 

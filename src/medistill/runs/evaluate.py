@@ -16,6 +16,7 @@ from medistill.models.deployed import load_deployed
 from medistill.recipe import Data, Recipe, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics, write_predictions
 from medistill.runs.console import Console
+from medistill.runs.evaluations import evaluation_folder
 from medistill.runs.images import open_images
 from medistill.runs.load import only_task, outlines, own_images
 from medistill.runs.refusing import refuse_unknown_classes
@@ -66,7 +67,7 @@ def evaluate(
     found = predict(network, batches(opened, part))
     table = table_of(found, opened, part, float(config["temperature"]))
     estimates = judge(table, _operating(config), draws=recipe.evaluation.draws)
-    place = folder.path / "evaluations" / f"{_label(data)}-{part}"
+    place = evaluation_folder(folder, name, data, part)
     write_metrics(place / "metrics.json", {part: {name: estimates}})
     write_predictions(place / "predictions.csv", [table])
     console.say(f"{len(table)} images")
@@ -154,10 +155,6 @@ def _operating(config: Mapping[str, Any]) -> OperatingPoint | None:
         return None
     wanted, value = float(threshold["sensitivity"]), float(threshold["value"])
     return OperatingPoint(threshold["class"], wanted, value, None, None, "")
-
-
-def _label(data: Path | str | None) -> str:
-    return "own" if data is None else Path(data).resolve().name
 
 
 def _print(estimates: Mapping[str, Estimate], place: Path, console: Console) -> None:

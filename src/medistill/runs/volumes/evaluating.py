@@ -15,6 +15,7 @@ from medistill.models.segmenters.base import Answering
 from medistill.recipe import Data, Recipe, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics
 from medistill.runs.console import Console
+from medistill.runs.evaluations import evaluation_folder
 from medistill.runs.images import counting
 from medistill.runs.refusing import refuse_unknown_classes
 from medistill.runs.roots import volume_roots
@@ -68,7 +69,7 @@ def evaluate_volumes(
     with counting(console, f"{name}: {part}", len(rows)) as on_progress:
         cases = judge.cases(part, on_progress)
     estimates = judge.estimates(cases, recipe.evaluation.draws)
-    place = folder.path / "evaluations" / f"{'own' if data is None else data.resolve().name}-{part}"
+    place = evaluation_folder(folder, name, data, part)
     write_metrics(place / "metrics.json", {part: {name: estimates}})
     write_cases(place / "cases.csv", cases)
     console.say(f"{len(cases)} volumes")
