@@ -50,6 +50,7 @@ class CaseResult:
         group: Number of the patient, counted from 0 within the task, or -1: it tells who belongs
             together and nothing else.
         scores: By class; a class that nobody annotated in this volume is left out.
+        modality: `ct` or `mr`; empty where nothing says it.
     """
 
     task: str
@@ -57,6 +58,7 @@ class CaseResult:
     sample: str
     group: int
     scores: Mapping[str, Score]
+    modality: str = ""
 
     @property
     def dice(self) -> float:
@@ -69,7 +71,7 @@ def mask_of(labels: Labels, place: int) -> Bool[np.ndarray, "x y z"]:
     return np.asarray(labels[place] > 0 if labels.ndim == 4 else labels == place + 1, bool)
 
 
-_COLUMNS = ["task", "split", "case", "sample", "group", "class"]
+_COLUMNS = ["task", "split", "case", "sample", "group", "modality", "class"]
 _MEASURED = ["dice", "nsd", "hd95_mm", "truth_ml", "predicted_ml"]
 
 
@@ -94,7 +96,7 @@ def read_cases(path: Path) -> list[CaseResult]:
 
 def _rows(number: int, case: CaseResult) -> Iterator[list[object]]:
     for name, score in case.scores.items():
-        known = [case.task, case.split, number, case.sample, case.group, name]
+        known = [case.task, case.split, number, case.sample, case.group, case.modality, name]
         measured = [score.dice, score.surface_dice, score.hd95_mm, score.truth_ml]
         yield [*known, *measured, score.predicted_ml]
 
@@ -102,7 +104,14 @@ def _rows(number: int, case: CaseResult) -> Iterator[list[object]]:
 def _case(rows: Sequence[Mapping[str, str]]) -> CaseResult:
     first = rows[0]
     scores = {row["class"]: _score(row) for row in rows}
-    return CaseResult(first["task"], first["split"], first["sample"], int(first["group"]), scores)
+    return CaseResult(
+        task=first["task"],
+        split=first["split"],
+        sample=first["sample"],
+        group=int(first["group"]),
+        scores=scores,
+        modality=first.get("modality", ""),  # which earlier versions did not tell
+    )
 
 
 def _score(row: Mapping[str, str]) -> Score:

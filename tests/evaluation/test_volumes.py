@@ -1,5 +1,7 @@
 """Judging segmentations: scores of a case, means over cases, classes, tasks and regions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -155,6 +157,21 @@ class TestRegions:
         own = judge_volumes(cases(), CLASSES)
         assert judged["brain"]["dice"] == pytest.approx(own["dice"])
         assert judged["all"] == judged["brain"]
+
+    def test_an_organ_in_ct_and_in_mr_are_two_labels_of_one_region(self):
+        found = [
+            replace(case({"liver": dice}, task=task), modality=modality)
+            for task, modality, dice in [
+                ("a", "ct", 0.9),
+                ("a", "mr", 0.5),
+                ("b", "ct", 0.7),
+                ("c", "mr", 0.1),
+            ]
+        ]
+        judged = judge_regions(found, dict.fromkeys("abc", "abdomen"), draws=0)
+        assert value(judged["abdomen"], "dice") == pytest.approx(((0.9 + 0.7) + (0.5 + 0.1)) / 4)
+        lopsided = judge_regions(found[:3], dict.fromkeys("ab", "abdomen"), draws=0)
+        assert value(lopsided["abdomen"], "dice") == pytest.approx(((0.9 + 0.7) / 2 + 0.5) / 2)
 
     def test_one_task_without_an_interval_leaves_the_mean_without(self):
         judged = judge_regions(self.found, self.regions)

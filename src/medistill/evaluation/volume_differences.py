@@ -1,6 +1,7 @@
 """Whether two segmentation networks differ, judged on the same volumes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,8 +87,7 @@ def like(cases: Sequence[CaseResult], reference: Sequence[CaseResult]) -> list[C
             "volumes with the same classes; train both on the same splits."
         )
     return [
-        CaseResult(one.task, one.split, one.sample, one.group, place[key].scores)
-        for key, one in zip(keys, reference, strict=True)
+        replace(one, scores=place[key].scores) for key, one in zip(keys, reference, strict=True)
     ]
 
 

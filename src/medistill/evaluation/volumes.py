@@ -5,6 +5,7 @@ much as one that every scan shows.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -91,7 +92,8 @@ def judge_regions(
     """Metrics of each region, and of `all`: the mean over the regions.
 
     Cases, then the tasks that share a label, then the labels of a region, then the regions: at
-    each step every one counts alike. Patients of different tasks are drawn apart.
+    each step every one counts alike. The liver in CT and the liver in MR are two labels. Patients
+    of different tasks are drawn apart.
 
     Args:
         cases: Of one split, of all tasks.
@@ -99,7 +101,7 @@ def judge_regions(
         draws: Of the bootstrap; 0 for values alone.
         seed: Of the bootstrap.
     """
-    own = {task: [case for case in cases if case.task == task] for task in regions}
+    own = {task: [_labelled(case) for case in cases if case.task == task] for task in regions}
     labels = {task: classes_of(found) for task, found in own.items()}
     values = {task: measure(own[task], labels[task], once(own[task])) for task in own}
     drawn = {
@@ -163,6 +165,12 @@ def estimate(
 def classes_of(cases: Sequence[CaseResult]) -> list[str]:
     """Every class that some case was annotated for."""
     return list(dict.fromkeys(name for case in cases for name in case.scores))
+
+
+def _labelled(case: CaseResult) -> CaseResult:
+    """The case with its modality in the names of its classes."""
+    scores = {f"{case.modality}/{name}": score for name, score in case.scores.items()}
+    return replace(case, scores=scores)
 
 
 def _table(

@@ -97,6 +97,7 @@ class Judge:
             sample=self.opened.digests[row],
             group=self._groups()[row],
             scores={name: scores[name] for name in looked_for},
+            modality=self.opened.cases[row].modality or dataset.preparation.modality,
         )
 
     def _groups(self) -> list[int]:
