@@ -49,7 +49,12 @@ def test_a_method_bound_to_the_batch_size_has_the_trainings_unless_the_recipe_di
 
 @pytest.mark.parametrize(
     ("method", "shapes"),
-    [("rd", ((96, 2, 2),)), ("at", ((32, 8, 8), (48, 4, 4), (192, 2, 2), (96, 2, 2)))],
+    [
+        ("rd", ((96, 2, 2),)),
+        ("at", ((32, 8, 8), (48, 4, 4), (192, 2, 2), (96, 2, 2))),
+        ("semckd", ((32, 8, 8), (48, 8, 8), (192, 4, 4), (96, 2, 2))),
+        ("hint", ((32, 1, 1), (48, 8, 8), (192, 1, 1), (96, 2, 2))),
+    ],
 )
 def test_a_teacher_is_asked_for_the_maps_that_the_method_looks_at(
     method: str, shapes: tuple[tuple[int, ...], ...]
@@ -60,10 +65,51 @@ def test_a_teacher_is_asked_for_the_maps_that_the_method_looks_at(
     assert assemble.freeze(asked, foundation, student).map_shapes == shapes
 
 
+def test_a_student_coarser_than_its_teacher_by_two_meets_the_hint_as_it_is() -> None:
+    asked = recipe(method="hint", teacher=vars(source(size=64)))
+    foundation = assemble.build_foundation(asked.teacher, size=32)
+    student = assemble.build_student(asked, classes=2)
+    teacher = assemble.freeze(asked, foundation, student)
+    method: Any = assemble.build_method(asked, student=student, teacher=teacher, tasks=TASKS)
+    assert isinstance(method.regress[0], torch.nn.ConvTranspose2d)
+
+
 def test_an_alias_is_as_good_as_a_name() -> None:
     assert assemble.method_name(recipe(method="rd")) == "reprogramming_distillation"
     with pytest.raises(UserError, match="Did you mean 'student_alone'"):
         assemble.method_class(recipe(method="student_alon"))
+
+
+@pytest.mark.parametrize(
+    ("said", "file"),
+    [
+        ("KD", "logit_distillation"),
+        ("DKD", "dkd"),
+        ("DIST", "dist"),
+        ("FitNets", "hint"),
+        ("AT", "attention_transfer"),
+        ("SP", "similarity_preserving"),
+        ("SemCKD", "semckd"),
+        ("NORM", "norm"),
+        ("RD", "reprogramming_distillation"),
+        ("Direct", "direct_reprogramming"),
+        ("MeLo", "lora"),
+        ("AdaptFormer", "adaptformer"),
+        ("VPT-deep", "vpt_deep"),
+        ("vpt shallow", "vpt_shallow"),
+        ("LPT", "lpt"),
+        ("LoRKD", "knowledge_decomposition"),
+        ("MTL-KD", "multi_task_distillation"),
+        ("Aligned-MTL", "aligned_mtl"),
+    ],
+)
+def test_a_method_is_known_as_papers_spell_it(said: str, file: str) -> None:
+    assert assemble.method_name(recipe(method=said)) == file
+
+
+def test_a_slip_in_an_alias_is_answered_with_the_alias() -> None:
+    with pytest.raises(UserError, match="Did you mean 'fitnet'"):
+        assemble.method_class(recipe(method="fitnetz"))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +217,29 @@ def test_one_of_a_runs_networks_is_student_or_start(tmp_path: Path) -> None:
             assemble.build_student(recipe(student=source), classes=4)
 
 
+@pytest.mark.parametrize(("size", "edges"), [(None, [64, 32, 16, 8, 4]), (48, [24, 12, 6, 3, 2])])
+def test_a_student_from_a_run_sees_images_as_large_as_they_are_now(
+    tmp_path: Path, size: int | None, edges: list[int]
+) -> None:
+    encoder = Encoder(build_backbone("timm/test_efficientnet"), size=size)
+    config = {"task": "it", "classes": ["a", "b"], "size": 32}
+    save_deployed(Student(encoder, 2), tmp_path / "deployed" / "it", config)
+    run = f"run:{tmp_path}"
+    asked = validate({"data": {"root": "images", "size": 128}, "student": {"name": run}})
+    student = assemble.build_student(asked, classes=2)
+    assert student.encoder.size == size
+    assert [shape[-1] for shape in student.map_shapes] == edges
+
+
+def test_a_network_of_one_size_keeps_it_when_another_run_starts_from_it(tmp_path: Path) -> None:
+    encoder = Encoder(build_backbone("timm/test_coatnet"))
+    config = {"task": "it", "classes": ["a", "b"], "size": 160}
+    save_deployed(Student(encoder, 2), tmp_path / "deployed" / "it", config)
+    student = {"name": f"run:{tmp_path}"}
+    asked = validate({"data": {"root": "images", "size": 128}, "student": student})
+    assert assemble.build_student(asked, classes=2).encoder.size == 160
+
+
 def test_a_task_of_no_run_is_refused() -> None:
     asked = recipe(student={"name": "timm/test_efficientnet", "task": "lung"})
     with pytest.raises(
@@ -179,14 +248,16 @@ def test_a_task_of_no_run_is_refused() -> None:
         assemble.build_student(asked, classes=2)
 
 
-def test_no_root_is_called_as_what_all_share() -> None:
-    with pytest.raises(UserError, match=r"called 'shared'.*Rename data\.roots\.shared"):
-        assemble.check_collaborators(recipe(method="mtl"), ["lung", "shared"], print)
+@pytest.mark.parametrize("name", ["shared", "all"])
+def test_no_root_is_called_as_what_several_have_in_common(name: str) -> None:
+    with pytest.raises(UserError, match=rf"called '{name}'.*Rename data\.roots\.{name}"):
+        assemble.check_collaborators(recipe(method="mtl"), ["lung", name], print)
 
 
-@pytest.mark.parametrize("key", ["weights", "options", "mean", "std", "size"])
+@pytest.mark.parametrize("key", ["weights", "options", "mean", "std", "stretch", "size"])
 def test_a_run_takes_no_orders_about_its_network(key: str) -> None:
-    value = {"weights": "a.safetensors", "options": {"img_size": 32}}.get(key, 32)
+    values = {"weights": "a.safetensors", "options": {"img_size": 32}, "stretch": True}
+    value = values.get(key, 32)
     with pytest.raises(UserError, match=rf"teacher\.{key} cannot stand beside .* run:somewhere"):
         assemble.build_foundation(TeacherSource(name="run:somewhere", **{key: value}), size=32)
     asked = recipe(student={"name": "run:somewhere", key: value})

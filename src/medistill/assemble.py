@@ -19,7 +19,7 @@ from medistill.models.adapters.base import trunk_of
 from medistill.models.backbones.base import Backbone
 from medistill.models.deployed import count_deployed, find_deployed, load_deployed, load_start
 from medistill.models.networks import Encoder, Student
-from medistill.models.scales import stages
+from medistill.models.scales import paired
 from medistill.models.sources import load_network, released_licence
 from medistill.models.teachers import Frozen, Teacher
 from medistill.models.weights import digest
@@ -110,17 +110,15 @@ def takes(recipe: Recipe, collaborator: str) -> bool:
 
 
 def freeze(recipe: Recipe, foundation: Foundation, student: Student) -> Frozen:
-    """The teacher as the method asks it: of all its maps none is finer than the student's own.
-
-    Methods that compare maps bring the larger one to the size of the smaller.
-    """
+    """The teacher as the method asks it, no map of it finer than the method needs."""
     assert recipe.teacher is not None, "a foundation comes from a teacher section"
-    size = recipe.data.size
+    size, method = recipe.data.size, method_class(recipe)
+    pairs = paired(student.map_shapes, foundation.encoder.widths)
     return Frozen(
         foundation.encoder,
         grid=recipe.teacher.grid,
-        scales="all" if method_class(recipe).scales == "all" else "last",
-        limits=[shape[1:] for shape in stages(student.map_shapes)],
+        scales="all" if method.scales == "all" else "last",
+        limits=method.finest([shape[1:] for shape, _ in pairs], method_settings(recipe)),
         image_shape=(3, size, size),
     )
 
@@ -161,7 +159,11 @@ def build_student(recipe: Recipe, classes: int) -> Student:
     if source.name.startswith(RUN):
         _refuse_beside_run(source, "student")
         found = find_deployed(Path(source.name.removeprefix(RUN)), source.task)
-        encoder = load_deployed(found)[0].encoder
+        network, config = load_deployed(found)
+        encoder = network.encoder
+        # What it was shown there binds it no more than a start would; what it was made for does.
+        shown = config.get("network_size")
+        encoder.size = shown or _fixed_size(encoder.backbone, recipe.data.size)
     else:
         encoder = _student_encoder(recipe)
     if method_class(recipe).family == "vit":
@@ -186,15 +188,14 @@ def build_foundation(source: TeacherSource, *, size: int) -> Foundation:
             source.name, source.weights, options=source.options, size=source.size
         )
     shown = network.size or _fixed_size(network.backbone, size)
-    encoder = Encoder(network.backbone, mean=source.mean, std=source.std, size=shown)
+    encoder = _encoder(network.backbone, source, shown)
     random, licence = source.weights == "random", licence_of(source)
     return Foundation(encoder, source.name, network.report.sha256, licence, random=random)
 
 
 def licence_of(source: TeacherSource | StudentSource) -> str | None:
     """The terms of a source's weights: as the recipe states them, or a released model's authors."""
-    stated = source.licence if isinstance(source, TeacherSource) else None
-    return stated or released_licence(source.name, source.weights)
+    return source.licence or released_licence(source.name, source.weights)
 
 
 def is_features(source: TeacherSource) -> bool:
@@ -231,10 +232,17 @@ def _student_encoder(recipe: Recipe) -> Encoder:
         shown=recipe.data.size,
         role="student",
     )
-    encoder = Encoder(network.backbone, mean=source.mean, std=source.std, size=network.size)
+    encoder = _encoder(network.backbone, source, network.size)
     if source.start is not None:
         load_start(encoder, Path(source.start.removeprefix(RUN)), source.task)
     return encoder
+
+
+def _encoder(
+    backbone: Backbone, source: TeacherSource | StudentSource, size: int | None
+) -> Encoder:
+    """A backbone that is shown images as a recipe says, or as its weights were trained."""
+    return Encoder(backbone, mean=source.mean, std=source.std, stretch=source.stretch, size=size)
 
 
 def _foundation_of_run(source: TeacherSource) -> Foundation:
@@ -252,7 +260,7 @@ def _foundation_of_run(source: TeacherSource) -> Foundation:
 def _refuse_beside_run(source: TeacherSource | StudentSource, role: str) -> None:
     """Refuse what a run decides itself, instead of leaving it aside without a word."""
     fields = type(source).model_fields
-    for key in ("weights", "start", "options", "mean", "std", "size"):
+    for key in ("weights", "start", "options", "mean", "std", "stretch", "size"):
         if key in fields and getattr(source, key) != fields[key].default:
             raise UserError(
                 f"{role}.{key} cannot stand beside {role}.name {source.name}: a run brings its "
@@ -286,11 +294,9 @@ def _refuse_tasks(recipe: Recipe, method: str, tasks: Sequence[str]) -> None:
         raise UserError(
             f"{method} trains one task, but the recipe has {len(tasks)} roots: {', '.join(tasks)}."
         )
-    if SHARED in tasks:
-        raise UserError(
-            f"A root is called {SHARED!r}, as is what several tasks have in common. Rename "
-            f"data.roots.{SHARED}."
-        )
+    for taken, what in ((SHARED, "what several tasks have in common"), ("all", "all of them")):
+        if taken in tasks:
+            raise UserError(f"A root is called {taken!r}, as is {what}. Rename data.roots.{taken}.")
 
 
 def _refuse_unnamed_weights(source: StudentSource, method: str) -> None:

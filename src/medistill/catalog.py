@@ -5,6 +5,7 @@ somebody asks for it. No decorator, no list, no import side effect.
 """
 
 import inspect
+import re
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
@@ -25,19 +26,24 @@ def find(package: str, name: str, base: type[T]) -> type[T]:
 
     Args:
         package: Dotted name of the folder to look in.
-        name: Name of a file there, or one of the `aliases` that its class declares.
+        name: Name of a file there, or one of the `aliases` that its class declares, however it is
+            spelt: `SemCKD`, `VPT-deep`.
         base: What the class must derive from.
 
     Raises:
         LookupError: No file and no alias has this name; the nearest is suggested.
     """
-    if name in available(package):
-        return _public_class(package, name, base)
-    for other in available(package):
-        found = _public_class(package, other, base)
-        if name in getattr(found, "aliases", ()):
-            return found
-    raise LookupError(_unknown(package, name, base))
+    spelt = re.sub(r"[-/ ]", "_", name.strip().lower())
+    if spelt in available(package):
+        return _public_class(package, spelt, base)
+    others = {
+        alias: found
+        for found in (_public_class(package, other, base) for other in available(package))
+        for alias in getattr(found, "aliases", ())
+    }
+    if spelt in others:
+        return others[spelt]
+    raise LookupError(_unknown(package, name, base, get_close_matches(spelt, others, n=1)))
 
 
 def settings(thing: type) -> dict[str, inspect.Parameter]:
@@ -72,8 +78,8 @@ def _public_class(package: str, name: str, base: type[T]) -> type[T]:
     return found
 
 
-def _unknown(package: str, name: str, base: type) -> str:
+def _unknown(package: str, name: str, base: type, aliases: list[str]) -> str:
     names = available(package)
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(name.lower(), names, n=1) or aliases
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"Unknown {base.__name__.lower()} {name!r}.{hint} Available: {', '.join(names)}."

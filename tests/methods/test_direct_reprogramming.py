@@ -35,12 +35,16 @@ def moved(method: DirectReprogramming, progress: float) -> set[str]:
     return {k.split(".")[0] for k in after if not torch.equal(after[k], before[k])}
 
 
-def test_in_the_first_half_phi_and_its_classifier_learn_alone(method: DirectReprogramming) -> None:
+def test_each_of_its_two_stages_is_a_training_of_its_own(method: DirectReprogramming) -> None:
+    assert method.stages == 2
+
+
+def test_in_the_first_stage_phi_and_its_classifier_learn_alone(method: DirectReprogramming) -> None:
     assert set(method.losses(tiny_batch(), 0.49)) == {"reprogrammed"}
     assert moved(method, 0.0) == moved(method, 0.49) == {"reprogram", "classifier"}
 
 
-def test_in_the_second_half_the_student_alone_learns_and_no_statistic_of_phi_moves(
+def test_in_the_second_stage_the_student_alone_learns_and_no_statistic_of_phi_moves(
     method: DirectReprogramming,
 ) -> None:
     step(method, 0.2)
@@ -57,7 +61,7 @@ def test_the_settled_judgement_does_not_depend_on_the_batch_nor_on_dropout(
     assert torch.equal(method._settled(batch), method._settled(batch))
 
 
-def test_the_first_half_goes_on_in_training_mode_after_a_look_at_the_second(
+def test_the_first_stage_goes_on_in_training_mode_after_a_look_at_the_second(
     method: DirectReprogramming,
 ) -> None:
     step(method, 0.6)

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from medistill.losses.information import infomax, infomin
 from medistill.methods.knowledge_factorization import KnowledgeFactorization
+from medistill.models.deployed import SHARED
 from medistill.types import Batch
 from tests.structure import on_meta, parameters, tasks_of
 from tests.tiny import tiny_batch, tiny_student, tiny_tasks, tiny_teacher
@@ -39,8 +40,15 @@ def test_what_it_deploys_judges_as_it_was_trained(batch: Batch) -> None:
 
 def test_tasks_share_the_common_network_and_nothing_else() -> None:
     method = factorised()
-    lung, breast = ({id(p) for p in network.parameters()} for network in method.deploy().values())
+    lung, breast, _ = ({id(p) for p in each.parameters()} for each in method.deploy().values())
     assert lung & breast == {id(p) for p in method.encoder.parameters()}
+
+
+def test_the_common_network_alone_is_deployed_as_a_start(batch: Batch) -> None:
+    method = factorised().eval()
+    shared = method.deploy()[SHARED]
+    assert shared.encoder is method.encoder
+    assert_close(shared(batch.images).logits, method.encoder(batch.images).features)
 
 
 def test_the_terms_are_the_papers(batch: Batch) -> None:

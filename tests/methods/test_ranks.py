@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from medistill.methods._objectives import Judged
 from medistill.methods._ranks import Experts, LossRecord, allocated
 
+ROUNDINGS = st.sampled_from(["nearest_even", "floor_even"])
 REDUCTIONS = st.lists(st.floats(0.01, 10), min_size=1, max_size=8)
 
 
@@ -18,9 +19,14 @@ def noted(record: LossRecord, each: list[float], experts: list[int]) -> None:
 
 
 class TestAllocation:
-    @given(rank=st.sampled_from([2, 4, 8, 16]), count=st.integers(1, 9))
-    def test_equal_reductions_leave_the_rank(self, rank: int, count: int) -> None:
-        assert allocated([0.7] * count, rank) == [rank] * count
+    @given(
+        rank=st.sampled_from([2, 4, 8, 16]),
+        count=st.integers(1, 12),
+        fell=st.floats(0.01, 10),
+        rounding=ROUNDINGS,
+    )
+    def test_equal_reductions_leave_the_rank(self, rank, count, fell, rounding) -> None:
+        assert allocated([fell] * count, rank, rounding=rounding) == [rank] * count
 
     def test_it_grows_with_the_square(self) -> None:
         assert allocated([1.0, 2.0, 3.0], 8) == [2, 8, 18]
@@ -30,15 +36,18 @@ class TestAllocation:
         assert allocated([1.0, 3.0], 12) == [4, 28]
         assert allocated([1.0, 3.0], 12, rounding="floor_even") == [2, 26]
 
-    @given(reductions=REDUCTIONS, factor=st.sampled_from([0.25, 4.0, 1024.0]))
-    def test_the_unit_of_the_loss_does_not_matter(
-        self, reductions: list[float], factor: float
-    ) -> None:
-        assert allocated([factor * fell for fell in reductions], 8) == allocated(reductions, 8)
+    @given(
+        reductions=REDUCTIONS,
+        factor=st.sampled_from([0.25, 4.0, 1024.0]),
+        rounding=ROUNDINGS,
+    )
+    def test_the_unit_of_the_loss_does_not_matter(self, reductions, factor, rounding) -> None:
+        larger = allocated([factor * fell for fell in reductions], 8, rounding=rounding)
+        assert larger == allocated(reductions, 8, rounding=rounding)
 
     @given(
         reductions=st.lists(st.floats(-5, 5) | st.none(), min_size=1, max_size=8),
-        rounding=st.sampled_from(["nearest_even", "floor_even"]),
+        rounding=ROUNDINGS,
     )
     def test_ranks_are_even_and_at_least_2(self, reductions, rounding) -> None:
         ranks = allocated(reductions, 8, rounding=rounding)
@@ -55,6 +64,9 @@ class TestAllocation:
 
     def test_bounds_bind(self) -> None:
         assert allocated([1.0, 2.0, 3.0], 8, min_rank=4, max_rank=16) == [4, 8, 16]
+
+    def test_odd_bounds_bind_at_the_even_number_within(self) -> None:
+        assert allocated([1.0, 2.0, 3.0], 8, min_rank=3, max_rank=7) == [4, 6, 6]
 
     @pytest.mark.parametrize(
         "released", [(12, 10, 10, 4, 8, 8, 12, 2), (4, 4, 4, 4, 4, 16, 12, 12)]

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import medistill.methods.semckd as module
-from medistill.errors import UserError
+from medistill.errors import Advice, UserError
 from medistill.methods.semckd import Semckd
 from medistill.models.networks import Encoder, Student
 from tests.tiny import CLASSES, Telling, TinyBackbone, tiny_batch, tiny_student
@@ -91,11 +91,17 @@ def test_a_batch_of_another_size_is_refused_in_one_line() -> None:
     assert "\n" not in str(said.value)
 
 
-@pytest.mark.parametrize(("hidden", "inside"), [(256, 10), (7, 7)])
+@pytest.mark.parametrize(("hidden", "inside"), [(None, 10), (256, 10), (7, 7)])
 def test_a_projection_has_twice_the_teachers_channels_inside_up_to_a_limit(
-    hidden: int, inside: int
+    hidden: int | None, inside: int
 ) -> None:
     widen, _, _, mix, _, _, out = taught(hidden=hidden).projections[0]
     assert (widen.in_channels, widen.out_channels) == (4, inside)
     assert mix.weight.shape == (inside, inside, 3, 3)
     assert (out.in_channels, out.out_channels) == (inside, 5)
+
+
+def test_heavy_projections_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEAVY", 1000)
+    with pytest.warns(Advice, match=r"semckd: its projections have 0\.0 M weights, as published"):
+        taught()

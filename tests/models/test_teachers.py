@@ -132,6 +132,11 @@ def test_limits_average_the_finer_maps_and_the_grid_the_last() -> None:
     torch.testing.assert_close(last, whole(batch()).maps[-1])
 
 
+def test_a_map_without_a_limit_is_left_as_it_is() -> None:
+    teacher = Frozen(Tiny(), scales="all", limits=[None, (2, 2)], image_shape=(3, 16, 16))
+    assert teacher.map_shapes == ((3, 16, 16), (5, 8, 8))
+
+
 def test_maps_finer_than_any_that_is_looked_at_are_left_out() -> None:
     teacher = Frozen(Tiny(), scales="all", limits=[(2, 2)], image_shape=(3, 16, 16))
     assert teacher.map_shapes == ((5, 8, 8),)

@@ -17,6 +17,7 @@ from medistill.training.optimizers import (
     constant,
     cosine,
     follow,
+    repeated,
 )
 
 
@@ -80,6 +81,14 @@ def test_the_warm_up_grows_linearly_and_ends_at_the_peak():
 def test_a_schedule_stays_between_nothing_and_the_peak(steps, warm_up, name):
     shares = [build_schedule(name, warm_up=warm_up)(step, steps) for step in range(steps)]
     assert all(0 < share <= 1 for share in shares)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_a_repeated_schedule_begins_anew_in_each_stage(stages):
+    one = build_schedule("cosine", warm_up=2)
+    alone = [one(step, 5) for step in range(5)]
+    schedule = repeated(one, stages)
+    assert [schedule(step, 5 * stages) for step in range(5 * stages)] == alone * stages
 
 
 def test_new_parameters_start_fresh_and_the_others_keep_their_state():

@@ -99,14 +99,20 @@ class Classifying(Objective):
     def shared(self, network: nn.Module) -> nn.Module:
         """The encoder, and a Linear to the features that it learnt to give."""
         assert isinstance(network, Encoder)
-        project = self.project
-        student = Student(network, getattr(project, "out_features", network.width))
-        if isinstance(project, nn.Linear):
-            student.head.load_state_dict(project.state_dict())
-        else:
-            nn.init.eye_(student.head.weight)
-            nn.init.zeros_(student.head.bias)
+        if not isinstance(self.project, nn.Linear):
+            return featuring(network)
+        student = Student(network, self.project.out_features)
+        student.head.load_state_dict(self.project.state_dict())
         return student
+
+
+@torch.no_grad()
+def featuring(encoder: Encoder) -> Student:
+    """An encoder as a network to deploy that judges nothing: it answers its features."""
+    student = Student(encoder, encoder.width)
+    nn.init.eye_(student.head.weight)
+    nn.init.zeros_(student.head.bias)
+    return student
 
 
 def _refuse(imitated: Imitated) -> None:

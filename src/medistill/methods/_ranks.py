@@ -15,6 +15,7 @@ from medistill.methods._objectives import Judged
 
 Rank = Annotated[int, Field(ge=1)]
 Rounding = Literal["nearest_even", "floor_even"]
+HAIR = 1e-9
 ENDS = 0.05  # share of the warm-up that is averaged at its beginning, and at its end
 
 
@@ -87,19 +88,21 @@ def allocated(
             that grew counts as 0: squared, it would be rewarded.
         rank: That of equal reductions, if it is even.
         rounding: To the nearest even number, ties upwards, or down to one.
-        min_rank: What smaller ranks become.
-        max_rank: What larger ranks become.
+        min_rank: What smaller ranks become, or the even number above it.
+        max_rank: What larger ranks become, or the even number below it.
     """
     known = [max(0.0, fell) for fell in reductions if fell is not None]
     mean = sum(known) / len(known) if known else 0.0
     if mean == 0:
         return [rank] * len(reductions)
     half = 0.5 if rounding == "nearest_even" else 0.0
+    least, most = 2 * math.ceil(min_rank / 2), math.inf if max_rank is None else max_rank // 2 * 2
     ranks = []
     for fell in reductions:
         raw = rank if fell is None else rank * (max(0.0, fell) / mean) ** 2
-        even = 2 * math.floor(raw / 2 + half)
-        ranks.append(max(min_rank, min(even, even if max_rank is None else max_rank)))
+        # A hair above, for a mean of equal numbers may differ from them in the last bit.
+        even = 2 * math.floor(raw / 2 + half + HAIR)
+        ranks.append(int(max(least, min(even, most))))
     return ranks
 
 

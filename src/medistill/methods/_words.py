@@ -5,6 +5,8 @@ import warnings
 from medistill.errors import Advice
 from medistill.methods.base import Method
 
+HEAVY = 20_000_000  # weights beside the student above which a person is told; ResNet18 has 11.2 M
+
 
 def name_of(method: Method) -> str:
     """The name by which a recipe calls it: that of its file."""

@@ -29,6 +29,7 @@ class Adaptformer(Tuning):
         first_block: Blocks before it stay as they are, and autograd remembers nothing of them.
     """
 
+    called: ClassVar[str] = "AdaptFormer"
     paper: ClassVar[str] = (
         "Chen et al., AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition, "
         "NeurIPS 2022"

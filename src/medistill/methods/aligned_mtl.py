@@ -17,6 +17,7 @@ class AlignedMtl(GradientSurgery):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("aligned",)
+    called: ClassVar[str] = "Aligned-MTL"
     paper: ClassVar[str] = (
         "Senushkin et al., Independent Component Alignment for Multi-Task Learning, CVPR 2023"
     )

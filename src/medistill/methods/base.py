@@ -1,7 +1,8 @@
 """What all methods have in common."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,10 @@ class Method(nn.Module, ABC):
         volumes: Whether it trains segmenters on volumes too.
         one_task: Whether a method that takes `tasks` is, for one task, a rival of those that do
             not.
+        called: How its paper spells its name; empty where the file's name in words, or an alias of
+            three letters, is what people say.
+        stages: Trainings that follow one another, each of a recipe's epochs and with its schedule
+            from the beginning. Progress is that of all together.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -37,6 +42,25 @@ class Method(nn.Module, ABC):
     tunable: ClassVar[str | None] = None
     volumes: ClassVar[bool] = False
     one_task: ClassVar[bool] = False
+    called: ClassVar[str] = ""
+    stages: ClassVar[int] = 1
+
+    @classmethod
+    def finest(
+        cls, own: Sequence[tuple[int, ...]], settings: Mapping[str, Any]
+    ) -> list[tuple[int, ...] | None]:
+        """How fine a teacher's maps need to be, of a method whose `scales` are "all".
+
+        Averaging spares what no loss looks at: most compare two maps at the smaller one's size.
+
+        Args:
+            own: `space` of the student's stages that the teacher's are paired with, fine to coarse.
+            settings: What the constructor will be given.
+
+        Returns:
+            For each stage the largest size; None for the teacher's own.
+        """
+        return list(own)
 
     @abstractmethod
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:

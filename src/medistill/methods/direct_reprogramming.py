@@ -13,28 +13,31 @@ from medistill.models.networks import Student
 from medistill.models.teachers import Teacher
 from medistill.types import Batch
 
-SECOND_STAGE = 0.5  # progress at which the student starts
+SECOND_STAGE = 0.5  # progress at which the student starts: the stages are equally long
 
 
 class DirectReprogramming(Method):
-    """Student that imitates a teacher which was reprogrammed before, in the training's first half.
+    """Student that imitates a teacher which was reprogrammed before, in a training of its own.
 
     First φ and a classifier of its own learn the task on the frozen features; then both stand
-    still, batch-norm statistics included, while the student and its classifier learn.
+    still, batch-norm statistics included, while the student and its classifier learn. Each stage
+    has all epochs of the recipe, so that the student learns as long as any other.
 
     Args:
-        student: Network to train, in the second half, and to deploy.
+        student: Network to train, in the second stage, and to deploy.
         teacher: Frozen; gives feature maps or pooled vectors.
         temperature: Softens the predictions that the student imitates.
-        logits: Weight of the imitation when the second half begins; the labels have 1.
+        logits: Weight of the imitation when the second stage begins; the labels have 1.
         faded_to: Share of that weight which is left at the end, as in RD.
         reprogramming: The network φ between the teacher and its classifier.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("direct",)
     paper: ClassVar[str] = (
         "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024 (Di.)"
     )
     tunable = "logits"
+    stages = 2
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class DirectReprogramming(Method):
         self.classifier = nn.Linear(student.width, student.head.out_features)
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """The reprogrammed teacher's loss in the first half, the student's in the second."""
+        """The reprogrammed teacher's loss in the first stage, the student's in the second."""
         if progress < SECOND_STAGE:
             taught = self.classifier(self.reprogram(self.teacher(batch)))
             return {"reprogrammed": cross_entropy(taught, batch.targets, batch.weights)}

@@ -29,6 +29,7 @@ class Dist(Method):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("stronger_teacher",)
+    called: ClassVar[str] = "DIST"
     paper: ClassVar[str] = (
         "Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022"
     )

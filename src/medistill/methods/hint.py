@@ -1,6 +1,7 @@
 """Distillation of one hint in the middle of the network (FitNet)."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -29,7 +30,7 @@ class Hint(Method):
         imitation: Weight of the mean squared error of the stage's maps.
     """
 
-    aliases: ClassVar[tuple[str, ...]] = ("fitnet",)
+    aliases: ClassVar[tuple[str, ...]] = ("fitnet", "fitnets")
     paper: ClassVar[str] = "Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015"
     scales = "all"
 
@@ -46,10 +47,20 @@ class Hint(Method):
         pairs = paired(student.map_shapes, required_maps(self, teacher))
         self.student = student
         self.teacher = teacher
-        self.place = max(stage - 1 - STAGES, -len(pairs))
+        self.place = _place(stage, len(pairs))
         self.labels = labels
         self.imitation = imitation
         self.regress = _regressor(*pairs[self.place])
+
+    @classmethod
+    def finest(
+        cls, own: Sequence[tuple[int, ...]], settings: Mapping[str, Any]
+    ) -> list[tuple[int, ...] | None]:
+        """The hint as it is, for the regressor reaches a larger one; of the others hardly any."""
+        found: list[tuple[int, ...] | None] = [(1,) * len(space) for space in own]
+        if found:
+            found[_place(settings["stage"], len(own))] = None
+        return found
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Cross-entropy against the labels, and the error of the hint."""
@@ -68,6 +79,11 @@ class Hint(Method):
     def deploy(self) -> dict[str, nn.Module]:
         """The student as it is."""
         return {"all": self.student}
+
+
+def _place(stage: int, count: int) -> int:
+    """Of a stage among so many, counted from the end."""
+    return max(stage - 1 - STAGES, -count)
 
 
 def _regressor(ours: Shape, theirs: Shape) -> nn.Sequential:

@@ -36,6 +36,7 @@ class KnowledgeDecomposition(Method):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("lorkd",)
+    called: ClassVar[str] = "LoRKD"
     paper: ClassVar[str] = (
         "Zhou et al., Low-Rank Knowledge Decomposition for Medical Foundation Models, CVPR 2024; "
         "LoRKD* is of its extension, arXiv 2409.19540"

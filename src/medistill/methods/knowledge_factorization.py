@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from medistill.losses.collective import whole_batch
 from medistill.losses.information import infomax, infomin, released_infomax
+from medistill.methods._classifying import featuring
 from medistill.methods._settings import Weight
 from medistill.methods._tasks import Heads, batch_mean, refuse_unlabelled, rows_of, several
 from medistill.methods.base import Method
 from medistill.models.backbones.base import build_backbone
 from medistill.models.backbones.pair import Branch, Pair
+from medistill.models.deployed import SHARED
 from medistill.models.networks import Encoder, Student
 from medistill.models.teachers import Teacher
 from medistill.types import Batch, Task
@@ -85,8 +87,12 @@ class KnowledgeFactorization(Method):
         }
 
     def deploy(self) -> dict[str, nn.Module]:
-        """For each task one plain network: the common backbone and its own, whose maps add up."""
-        return self.heads.on([self._joined(branch) for branch in self.branches])
+        """For each task one plain network: the common backbone and its own, whose maps add up.
+
+        The common one alone is a start for tasks that none of them fits.
+        """
+        networks = self.heads.on([self._joined(branch) for branch in self.branches])
+        return {**networks, SHARED: featuring(self.encoder)}
 
     def _own(self, batch: Batch, space: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Each sample's features by its task's own network, and their divergence from noise.
@@ -109,4 +115,6 @@ class KnowledgeFactorization(Method):
         assert isinstance(branch, Branch)
         encoder = self.encoder
         pair = Pair.of(encoder.backbone, branch)
-        return Encoder(pair, mean=encoder.mean, std=encoder.std, size=encoder.size)
+        return Encoder(
+            pair, mean=encoder.mean, std=encoder.std, stretch=encoder.stretch, size=encoder.size
+        )

@@ -21,6 +21,7 @@ class Lora(Tuning):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("melo",)
+    called: ClassVar[str] = "LoRA"
     paper: ClassVar[str] = (
         "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022; on ViTs "
         "Zhu et al., MeLo: Low-rank Adaptation is Better than Fine-tuning for Medical Image "

@@ -12,14 +12,12 @@ from medistill.losses.precision import at_least_float32
 from medistill.losses.supervised import cross_entropy
 from medistill.methods._maps import required_maps
 from medistill.methods._settings import Share, Weight
-from medistill.methods._words import advise
+from medistill.methods._words import HEAVY, advise
 from medistill.methods.base import Method
 from medistill.models.networks import Student
 from medistill.models.reprogramming import CONVOLUTIONS
 from medistill.models.teachers import Teacher
 from medistill.types import Batch
-
-HEAVY = 20_000_000  # weights of a generator above which a person is told; ResNet18 has 11.2 M
 
 
 class Mgd(Method):

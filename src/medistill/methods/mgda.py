@@ -16,6 +16,7 @@ class Mgda(GradientSurgery):
         tasks: In the order of `Batch.tasks`.
     """
 
+    called: ClassVar[str] = "MGDA"
     paper: ClassVar[str] = (
         "Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018"
     )

@@ -41,6 +41,7 @@ class MocoMtl(GradientSurgery):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("moco",)
+    called: ClassVar[str] = "MoCo-MTL"
     paper: ClassVar[str] = (
         "Fernando et al., Mitigating Gradient Bias in Multi-objective Learning, ICLR 2023"
     )

@@ -40,6 +40,7 @@ class Norm(Method):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("n_to_one",)
+    called: ClassVar[str] = "NORM"
     paper: ClassVar[str] = (
         "Liu et al., NORM: Knowledge Distillation via N-to-One Representation Matching, ICLR 2023"
     )

@@ -19,6 +19,7 @@ class Pcgrad(GradientSurgery):
         tasks: In the order of `Batch.tasks`.
     """
 
+    called: ClassVar[str] = "PCGrad"
     paper: ClassVar[str] = "Yu et al., Gradient Surgery for Multi-Task Learning, NeurIPS 2020"
 
     seed: Tensor

@@ -30,7 +30,8 @@ class ReprogrammingDistillation(Method):
     `docs/explanation/reprogramming-distillation.md`.
 
     On volumes the shared classifier tells which structures a patch shows, beside the masks, and
-    the alignment is the mean over the pooled features and the maps of all scales.
+    the alignment is the mean over the pooled features and the maps of all scales; of a teacher
+    whose answers are kept (`data.patches`), over the pooled features alone.
 
     Args:
         student: Network to train and deploy; its head judges the reprogrammed teacher as well.

@@ -1,7 +1,8 @@
 """Semantic calibration: which stage learns from which is learned too (SemCKD)."""
 
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from medistill.losses.precision import at_least_float32, without_autocast
 from medistill.losses.supervised import cross_entropy
 from medistill.methods._maps import required_maps
 from medistill.methods._settings import Weight
+from medistill.methods._words import HEAVY, advise
 from medistill.methods.base import Method
 from medistill.models.networks import Student
 from medistill.models.scales import at_one_size, stages
@@ -33,14 +35,15 @@ class Semckd(Method):
         student: Network to train and deploy.
         teacher: Frozen; every stage is offered to every stage of the student.
         batch_size: Of the training; taken from there unless a recipe says otherwise.
-        hidden: The most channels inside a projection. The paper has twice the teacher's, however
-            many: beside a ViT-B that makes 340 million weights.
+        hidden: The most channels inside a projection; None for the paper's twice the teacher's,
+            however many: beside a ViT-B that makes 340 million weights.
         labels: Weight of the loss against the labels.
         imitation: Weight of the errors, a mean over samples and stages: that of the authors'
             ImageNet script. They have 400 for images of 32 pixels.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("semantic_calibration",)
+    called: ClassVar[str] = "SemCKD"
     paper: ClassVar[str] = (
         "Chen et al., Cross-Layer Distillation with Semantic Calibration, AAAI 2021"
     )
@@ -52,7 +55,7 @@ class Semckd(Method):
         teacher: Teacher,
         *,
         batch_size: Annotated[int, Field(ge=4)] = 32,
-        hidden: Annotated[int, Field(ge=1)] = 256,
+        hidden: Annotated[int, Field(ge=1)] | None = None,
         labels: Weight = 1.0,
         imitation: Weight = 50.0,
     ) -> None:
@@ -68,6 +71,14 @@ class Semckd(Method):
         self.keys = nn.ModuleList(_embedding(batch_size) for _ in offered)
         pairs = product(own, offered)
         self.projections = nn.ModuleList(_projection(*pair, hidden) for pair in pairs)
+        self._tell_weights()
+
+    @classmethod
+    def finest(
+        cls, own: Sequence[tuple[int, ...]], settings: Mapping[str, Any]
+    ) -> list[tuple[int, ...] | None]:
+        """Each stage learns from each, and so all are as fine as the student's finest."""
+        return [own[0]] * len(own) if own else []
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Cross-entropy against the labels, and the errors of all pairs of stages by attention."""
@@ -83,6 +94,15 @@ class Semckd(Method):
     def deploy(self) -> dict[str, nn.Module]:
         """The student as it is."""
         return {"all": self.student}
+
+    def _tell_weights(self) -> None:
+        weights = sum(parameter.numel() for parameter in self.projections.parameters())
+        if weights > HEAVY:
+            advise(
+                self,
+                f"its projections have {weights / 1e6:.1f} M weights, as published; method.hidden "
+                "256 leaves a few.",
+            )
 
     def _attention(
         self, ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]
@@ -121,8 +141,8 @@ def _embedding(size: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, size // 2), nn.ReLU(), nn.Linear(size // 2, size // 4))
 
 
-def _projection(width: int, wanted: int, hidden: int) -> nn.Sequential:
-    inside = min(2 * wanted, hidden)
+def _projection(width: int, wanted: int, hidden: int | None) -> nn.Sequential:
+    inside = min(2 * wanted, hidden or 2 * wanted)
     return nn.Sequential(
         nn.Conv2d(width, inside, 1, bias=False),
         nn.BatchNorm2d(inside),

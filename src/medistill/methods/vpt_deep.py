@@ -19,6 +19,7 @@ class VptDeep(Tuning):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("vpt",)
+    called: ClassVar[str] = "VPT-deep"
     paper: ClassVar[str] = "Jia et al., Visual Prompt Tuning, ECCV 2022 (deep)"
 
     def __init__(

@@ -17,6 +17,7 @@ class VptShallow(Tuning):
         pooling: The head reads the class token, where there is one, or the mean of the patches.
     """
 
+    called: ClassVar[str] = "VPT-shallow"
     paper: ClassVar[str] = "Jia et al., Visual Prompt Tuning, ECCV 2022 (shallow)"
 
     def __init__(

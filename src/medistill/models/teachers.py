@@ -58,9 +58,9 @@ class Frozen:
         grid: Edge of the grid to which the last map is averaged; 1 yields pooled vectors alone,
             None the map as it is.
         scales: Whether it yields its last map alone or those of all scales.
-        limits: Of `scales` "all", `space` of the maps that are looked at, fine to coarse. Others
-            are left out, paired from the coarsest, and all but the last averaged to these sizes
-            where they are larger; empty leaves all maps as they are.
+        limits: Of `scales` "all", the largest `space` of each map that is looked at, fine to
+            coarse. Others are left out, paired from the coarsest, and all but the last averaged
+            to these sizes where they are larger; None, or no limits, leave maps as they are.
         image_shape: `(channels, *space)` of the images of the data.
     """
 
@@ -70,7 +70,7 @@ class Frozen:
         *,
         grid: int | None = None,
         scales: Scales = "last",
-        limits: Sequence[tuple[int, ...]] = (),
+        limits: Sequence[tuple[int, ...] | None] = (),
         image_shape: tuple[int, ...] = (3, 224, 224),
     ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
@@ -110,10 +110,10 @@ class Frozen:
         return output._replace(maps=(*finer, last))
 
     def _within_limits(self, finer: Sequence[Tensor]) -> list[Tensor]:
-        """All maps but the last, none finer than what the student compares it with."""
+        """All maps but the last, none finer than its limit."""
         limits = self.limits[-len(finer) - 1 : -1]
-        sizes = [smaller(m.shape[2:], limit) for m, limit in zip(finer, limits, strict=True)]
-        return [averaged(m, size) for m, size in zip(finer, sizes, strict=True)]
+        sizes = [limit or m.shape[2:] for m, limit in zip(finer, limits, strict=True)]
+        return [averaged(m, smaller(m.shape[2:], s)) for m, s in zip(finer, sizes, strict=True)]
 
     def _refuse_finer_grid(self, output: Output) -> None:
         if self.grid is None or not output.maps:

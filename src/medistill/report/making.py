@@ -43,10 +43,8 @@ def learning(evidence: Evidence) -> list[Html]:
     if not log:
         return []
     chosen = next((r["epoch"] for r in reversed(log) if r.get("best")), None)
-    wanted = evidence.part("training").get("epochs")
-    of = f" of {wanted}" if wanted else ""
     last = log[-1]["epoch"]
-    told = f"{last}{of} {'epoch' if (wanted or last) == 1 else 'epochs'}"
+    told = _epochs(last, evidence.part("training").get("epochs"))
     seconds = evidence.environment.get("seconds")
     best = "was chosen" if evidence.metrics else "is the best so far"
     told += f", {duration(seconds)} in all." if seconds is not None else "."
@@ -114,6 +112,14 @@ def _placeless(evidence: Evidence) -> str:
             words = r"\s+".join(map(re.escape, known.split(" ")))
             text = f".../{place.name}".join(re.split(words, text))
     return text
+
+
+def _epochs(last: int, wanted: int | None) -> str:
+    """How many there were, of how many; those beyond belong to further stages, as long."""
+    if wanted is None or last <= wanted:
+        of = f" of {wanted}" if wanted else ""
+        return f"{last}{of} {'epoch' if (wanted or last) == 1 else 'epochs'}"
+    return f"{last} epochs in stages of {wanted}"
 
 
 def _losses(log: Sequence[Document]) -> list[Html]:

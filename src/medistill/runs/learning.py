@@ -18,7 +18,7 @@ from medistill.runs.validating import LAST, Verdict
 from medistill.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from medistill.training.distributed import broadcast_object, main_process
 from medistill.training.fit import Batches, Step, fit
-from medistill.training.optimizers import build_optimizer, build_schedule
+from medistill.training.optimizers import build_optimizer, build_schedule, repeated
 
 SAVE_SECONDS = 20.0  # between two checkpoints of a long training: what a kill may cost
 
@@ -122,6 +122,7 @@ class Learning:
         self.method, self.device, self.validation = job.method, job.device, job.validation
         self.criterion = job.validation.criterion(job.method)
         self.started = job.started
+        self.epochs = job.recipe.training.epochs * job.method.stages
         self.meter = Meter(job.device)
 
     def learn(self) -> float:
@@ -130,7 +131,6 @@ class Learning:
         Returns:
             Seconds that earlier attempts took.
         """
-        settings = self.recipe.training
         here = main_process() and self.run.last.exists()
         checkpoint = broadcast_object(load_checkpoint(self.run.last) if here else None)
         progress = Progress(**checkpoint.notes) if checkpoint else Progress()
@@ -139,7 +139,7 @@ class Learning:
         loader = self.job.loader()
         saved = -math.inf  # so that the first epoch is safe as soon as it is over
         done = checkpoint.step // checkpoint.steps_per_epoch if checkpoint else 0
-        with self.console.track("training", settings.epochs, begun=done, pause=0.0) as advance:
+        with self.console.track("training", self.epochs, begun=done, pause=0.0) as advance:
             for step in self._steps(loader, checkpoint):
                 progress.add(step.losses)
                 self.meter.step(step.seconds)
@@ -164,12 +164,13 @@ class Learning:
             gradient_clip=settings.gradient_clip,
         )
         warm_up = round(settings.warmup * len(loader))
+        schedule = build_schedule(settings.schedule, warm_up=warm_up)
         return fit(
             self.method,
             loader,
             optimizer,
-            epochs=settings.epochs,
-            schedule=build_schedule(settings.schedule, warm_up=warm_up),
+            epochs=self.epochs,
+            schedule=repeated(schedule, self.method.stages),
             device=self.device,
             precision=settings.precision,
             resume=checkpoint,
@@ -185,7 +186,7 @@ class Learning:
             "learning_rate": step.learning_rate,
         }
         note = f"loss {sum(record['losses'].values()):.3f}"
-        if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+        if epoch % settings.validate_every == 0 or epoch == self.epochs:
             found = self.validation.verdict(self.method, step.progress, self.criterion)
             record["validation"] = found.shown
             record["best"] = progress.best is None or found.merit > progress.best
@@ -201,7 +202,8 @@ class Learning:
         if not main_process() or not progress.step_seconds:
             return
         write_json(self.run.expense, {
-            "step_seconds": median(progress.step_seconds),
+            # Of several stages the last, in which what is deployed was trained.
+            "step_seconds": median(progress.step_seconds[-self.recipe.training.epochs :]),
             "batch_size": self.recipe.training.batch_size,
             "peak_bytes": progress.peak_bytes,
             "peak_of": self.meter.of,

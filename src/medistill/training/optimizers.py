@@ -75,6 +75,16 @@ def cosine(step: int, steps: int, *, warm_up: int = 0) -> float:
     return (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))) / 2
 
 
+def repeated(schedule: Schedule, stages: int) -> Schedule:
+    """The schedule from its beginning in each of several stages of equal length."""
+
+    def share(step: int, steps: int) -> float:
+        length = steps // stages
+        return schedule(step % length, length)
+
+    return share
+
+
 def follow(optimizer: Optimizer, method: nn.Module) -> bool:
     """Let an optimiser hold exactly the parameters of a method, in the method's order.
 
