@@ -84,6 +84,7 @@ class TeacherSource(Section):
     options: dict[str, Any] = {}
     mean: float | tuple[float, float, float] | None = None
     std: float | tuple[float, float, float] | None = None
+    stretch: bool | None = None  # each image to [0, 1], before that
     size: int | None = Field(default=None, ge=8)
     grid: int | None = Field(default=None, ge=1)  # side of the pooled maps; 1: pooled vectors only
     cache: bool = True
@@ -100,7 +101,9 @@ class StudentSource(Section):
     options: dict[str, Any] = {}
     mean: float | tuple[float, float, float] | None = None
     std: float | tuple[float, float, float] | None = None
+    stretch: bool | None = None
     size: int | None = Field(default=None, ge=8)  # it shrinks the images, the teacher need not
+    licence: str | None = None
 
 
 class Training(Section):

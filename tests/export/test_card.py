@@ -108,11 +108,100 @@ def test_teacher_with_random_weights_is_stamped() -> None:
     assert front_matter(card)["license"] == "other"
 
 
+def section_of(card: str, title: str) -> str:
+    """What stands below a heading; empty where there is none."""
+    _, _, rest = card.partition(f"## {title}\n")
+    return rest.partition("\n## ")[0]
+
+
+class TestWhatTheFileHolds:
+    """Of other networks, and on whose terms."""
+
+    def test_a_teacher_that_was_left_aside_is_not_named(self) -> None:
+        card = model_card(facts(environment={"versions": {}, "teacher": None}))
+        assert "vit_base" not in card and "taught by" not in card
+        assert not section_of(card, "Teacher")
+        assert front_matter(card)["license"] == "other"
+        assert "knowledge-distillation" not in front_matter(card)["tags"]
+
+    def test_the_foundation_model_below_a_probe_is_in_the_file(self) -> None:
+        teacher = {"name": "lvm_med_vit", "licences": ["CC-BY-NC-SA-4.0"], "random": False}
+        recipe = {**RECIPE, "method": {"name": "linear_probe"}}
+        environment = {"versions": {}, "teacher": teacher, "student": None}
+        card = model_card(facts(recipe=recipe, environment=environment))
+        told = section_of(card, "Weights")
+        assert "holds the weights of `lvm_med_vit` as they were" in told
+        assert "Licence of its weights: CC-BY-NC-SA-4.0." in told
+        assert "forbid commercial use, and this file inherits them" in told
+        assert "Nothing of the teacher" not in card and "taught by" not in card
+        assert "`lvm_med_vit`, frozen, with a linear layer of its own (linear probe)" in card
+        assert "resnet18" not in card and "student.start" not in card
+        assert front_matter(card)["license"] == "cc-by-nc-sa-4.0"
+
+    @pytest.mark.parametrize("method", ["lora", "full_fine_tuning", "student_alone"])
+    def test_a_foundation_model_that_was_tuned_is_in_the_file(self, method: str) -> None:
+        student = {"name": "rad_dino", "weights": "/home/alice/model.safetensors"}
+        recipe = {**RECIPE, "student": student, "method": {"name": method}}
+        own = {"name": "rad_dino", "licences": ["MIT"]}
+        environment = {"versions": {}, "teacher": None, "student": own}
+        card = model_card(facts(recipe=recipe, environment=environment))
+        told = section_of(card, "Weights")
+        assert "holds the weights of `rad_dino`, as training left them." in told
+        assert "Licence of its weights: MIT." in told
+        assert "alice" not in card and "Nothing of the teacher" not in card
+        assert front_matter(card)["license"] == "mit"
+
+    def test_licences_that_a_run_inherited_are_those_of_the_teacher(self) -> None:
+        teacher = {"name": "run:/home/alice/tuned", "licence": None, "random": False}
+        recipe = {**RECIPE, "teacher": {"name": "run:/home/alice/tuned"}}
+        tasks = {"breast": config(licences=["CC-BY-NC-SA-4.0"])}
+        for known in (teacher, {**teacher, "licences": ["CC-BY-NC-SA-4.0"]}):
+            environment = {"versions": {}, "teacher": known}
+            card = model_card(facts(recipe=recipe, environment=environment, tasks=tasks))
+            told = section_of(card, "Teacher")
+            assert "Licence of its weights: CC-BY-NC-SA-4.0." in told
+            assert "not stated" not in told
+            assert "this student inherits them" in told
+
+    def test_the_terms_of_teacher_and_start_are_told_apart(self) -> None:
+        environment = {
+            "versions": {},
+            "teacher": {"name": "timm/vit_base", "licences": [], "random": False},
+            "student": {"name": "torchvision/resnet18", "licences": ["MIT", "Apache-2.0"]},
+        }
+        card = model_card(facts(environment=environment))
+        assert "not stated; ask before you share this" in section_of(card, "Teacher")
+        told = section_of(card, "Weights")
+        assert "of `run:first`" in told and "- MIT\n- Apache-2.0" in told
+        assert front_matter(card)["license"] == "other"
+
+    def test_weights_that_a_student_has_of_its_teacher_are_not_denied(self) -> None:
+        recipe = {**RECIPE, "student": {"name": "timm/vit_base", "weights": "w.safetensors"}}
+        told = section_of(model_card(facts(recipe=recipe)), "Teacher")
+        assert "Nothing of the teacher" not in told
+        assert "weights that began as the teacher's" in told
+
+    def test_a_student_of_random_weights_holds_nobodys(self) -> None:
+        student = {"name": "torchvision/resnet18", "weights": "random", "start": None}
+        card = model_card(facts(recipe={**RECIPE, "student": student}))
+        assert not section_of(card, "Weights")
+
+    def test_a_probe_of_random_weights_says_so(self) -> None:
+        teacher = {"name": "timm/vit_base", "licences": [], "random": True}
+        environment = {"versions": {}, "teacher": teacher, "student": None}
+        assert "**They were random**" in model_card(facts(environment=environment))
+
+    @pytest.mark.parametrize("stretch", [True, False])
+    def test_whether_images_are_stretched_is_said(self, stretch: bool) -> None:
+        card = model_card(facts(tasks={"breast": config(stretch=stretch)}))
+        assert ("stretched from the lowest" in section_of(card, "Preprocessing")) == stretch
+
+
 def test_run_without_teacher_and_judgement_has_a_card_too() -> None:
     card = model_card({"name": "alone", "tasks": {}})
 
     assert "# alone" in card
-    assert not re.search("## (Teacher|Results|Data|Method|Size)", card)
+    assert not re.search("## (Teacher|Weights|Results|Data|Method|Size)", card)
     assert "None" not in card
 
 

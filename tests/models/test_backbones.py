@@ -254,3 +254,10 @@ def test_families_list_their_architectures() -> None:
     assert {"resnet18", "shufflenet_v2_x0_5"} <= set(Torchvision.names())
     assert "vit_b_16" not in Torchvision.names()
     assert "vit_tiny_patch16_224" in Timm.names()
+
+
+def test_what_was_built_for_a_size_that_it_cannot_take_is_not_told_to_be_built_for_it() -> None:
+    options = {"img_size": 100, "depth": 1, "global_attn_indexes": [0]}
+    with torch.device("meta"), pytest.raises(UserError) as raised:
+        build_backbone("sam_vit/vit_b", options)
+    assert str(raised.value).endswith("Choose another.")

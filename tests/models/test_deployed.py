@@ -48,6 +48,29 @@ def test_what_was_saved_comes_back_without_a_recipe(tmp_path: Path) -> None:
     assert config["backbone"] == {"name": SMALL, "options": {}}
 
 
+@pytest.mark.parametrize("stretch", [True, False])
+def test_whether_images_are_stretched_comes_back_and_starts_others(
+    tmp_path: Path, stretch: bool
+) -> None:
+    student = small_student(stretch=stretch).eval()
+    save_deployed(student, tmp_path, CONFIG)
+    loaded, config = load_deployed(tmp_path)
+    images = torch.rand(2, 3, 64, 64) / 4
+    assert torch.equal(loaded(images).logits, student(images).logits)
+    assert loaded.encoder.stretch == config["stretch"] == stretch
+    other = small_student(stretch=not stretch)
+    load_start(other.encoder, tmp_path)
+    assert other.encoder.stretch == stretch
+
+
+def test_a_network_of_before_anything_was_stretched_is_read(run: Path) -> None:
+    path = run / "deployed" / "lung" / "config.json"
+    config = json.loads(path.read_text())
+    del config["stretch"]
+    path.write_text(json.dumps(config))
+    assert not load_deployed(path.parent)[0].encoder.stretch
+
+
 def test_options_and_size_come_back(tmp_path: Path) -> None:
     backbone = build_backbone("timm/vit_tiny_patch16_224", {"img_size": 32})
     save_deployed(Student(Encoder(backbone, size=32), 2), tmp_path, {**CONFIG, "size": 99})

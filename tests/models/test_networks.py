@@ -144,3 +144,35 @@ def test_images_that_are_resized_have_maps_of_the_size_they_are_brought_to() -> 
     student.encoder.shown = 64
     maps = student(torch.rand(1, 3, 64, 64)).maps
     assert student.map_shapes == tuple(tuple(each.shape[1:]) for each in maps)
+
+
+def test_each_image_is_stretched_over_all_its_channels_before_it_is_normalised() -> None:
+    encoder = small_encoder(mean=0.5, std=0.25, stretch=True)
+    images = torch.rand(2, 3, 32, 32) * torch.tensor([0.1, 0.5]).view(2, 1, 1, 1) + 0.2
+    for image, seen in zip(images, encoder.prepared(images), strict=True):
+        wanted = ((image - image.min()) / (image.max() - image.min()) - 0.5) / 0.25
+        torch.testing.assert_close(seen, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_an_image_is_stretched_after_it_is_resized() -> None:
+    images = torch.full((1, 3, 64, 64), 0.25)
+    images[..., ::2, ::2] = 0.75  # which a smaller image hardly shows
+    seen = small_encoder(mean=0.0, std=1.0, stretch=True, size=20).prepared(images)
+    assert seen.shape[2:] == (20, 20)
+    assert (seen.min(), seen.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_a_blank_image_is_stretched_to_black(value: float) -> None:
+    images = torch.full((1, 3, 37, 37), value)
+    seen = small_encoder(mean=0.0, std=1.0, stretch=True, size=20).prepared(images)
+    # Resizing leaves rounding of some 1e-7, a 255th of which is the least that is divided by.
+    torch.testing.assert_close(seen, torch.zeros_like(seen), atol=1e-4, rtol=0)
+
+
+def test_an_encoder_stretches_as_its_backbone_was_trained_unless_told_otherwise() -> None:
+    backbone = build_backbone(SMALL)
+    assert not Encoder(backbone).stretch
+    backbone.stretch = True
+    assert Encoder(backbone).stretch
+    assert not Encoder(backbone, stretch=False).stretch

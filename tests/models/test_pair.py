@@ -55,6 +55,12 @@ def test_a_pair_comes_back_from_its_folder_alone(tmp_path: Path) -> None:
     assert config["backbone"] == {"name": TESTS, "options": {"common": {}, "own": {}}}
 
 
+def test_a_pair_sees_images_as_the_large_one_does() -> None:
+    common, small = build_backbone("timm/test_efficientnet"), build_backbone("timm/test_resnet")
+    common.stretch = True
+    assert Encoder(Pair.of(common, Branch(small, common.width))).stretch
+
+
 def test_options_reach_their_part() -> None:
     pair = build_backbone(TESTS, {"own": {"in_chans": 3, "drop_path_rate": 0.1}})
     assert pair.spec.options == {"common": {}, "own": {"in_chans": 3, "drop_path_rate": 0.1}}

@@ -19,6 +19,7 @@ from medistill.runs.ancestry import (
     ALIKE_BITS,
     _alike,
     inherited_licences,
+    parts_of,
     warn_of_shared_images,
 )
 from medistill.runs.console import Console
@@ -170,6 +171,24 @@ class TestFamilies:
             ancestor(tmp_path / name, {}, [f"terms of {name}"], **parts)
         found = inherited_licences(taught_by(tmp_path / "a", licence="own terms"))
         assert sorted(found) == ["own terms", "terms of a", "terms of b"]
+
+    def test_those_of_a_teacher_that_is_left_aside_bind_nobody(self, tmp_path: Path) -> None:
+        ancestor(tmp_path / "a", {}, ["terms of a"])
+        recipe = taught_by(tmp_path / "a", licence="own terms")
+        alone = recipe.model_copy(update={"method": {"name": "student_alone"}})
+        assert inherited_licences(alone) == []
+        assert parts_of(alone, random=False)["teacher"] is None
+
+    def test_those_of_a_teacher_and_of_a_start_are_told_apart(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            ancestor(tmp_path / name, {}, [f"terms of {name}"])
+        recipe = taught_by(tmp_path / "a")
+        start = recipe.student.model_copy(
+            update={"start": f"run:{tmp_path / 'b'}", "licence": "own terms"}
+        )
+        found = parts_of(recipe.model_copy(update={"student": start}), random=False)
+        assert found["teacher"]["licences"] == ["terms of a"]
+        assert found["student"]["licences"] == ["own terms", "terms of b"]
 
     def test_terms_that_two_runs_share_are_told_once(self, tmp_path: Path) -> None:
         ancestor(tmp_path / "b", {}, ["same"])

@@ -42,5 +42,7 @@ def test_two_tables_of_a_shelf_stand_apart(capsys: pytest.CaptureFixture[str]) -
 def test_every_released_model_says_its_terms_its_file_and_its_paper() -> None:
     rows = released()
     assert len({row[0] for row in rows}) == len(rows) > 0
-    for row in rows:
-        assert all(text and "\n" not in text for text in row), row[0]
+    for name, also, *told in rows:
+        assert all(text and "\n" not in text for text in told), name
+        assert "\n" not in also
+    assert "pmcclip" in {also for _, also, *_ in rows}

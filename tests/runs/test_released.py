@@ -63,6 +63,26 @@ def test_the_terms_of_a_teacher_reach_the_students_card(
     assert read_json(run.environment)["teacher"]["licence"] == "CC-BY-NC-SA-4.0"
 
 
+def test_the_terms_of_a_model_that_was_tuned_reach_those_it_teaches(
+    made: Any, tmp_path: Path
+) -> None:
+    vit = {"name": "timm/test_vit", "options": {"img_size": 32}, "weights": "random"}
+    student = {**vit, "licence": "CC-BY-NC-4.0", "stretch": True}
+    first = trained(made(student=student, method="lora"), tmp_path / "first")
+    assert read_json(first.environment)["teacher"] is None  # the recipe has one
+    deployed = read_json(first.deployed("breast").config)
+    assert (deployed["licences"], deployed["stretch"]) == (["CC-BY-NC-4.0"], True)
+    assert "taught by" not in first.card.read_text(encoding="utf-8")
+    recipe = made(teacher={"name": f"run:{first.path}", "grid": 1}, method="linear_probe")
+    second = trained(recipe, tmp_path / "second")
+    card = second.card.read_text(encoding="utf-8")
+    assert "The exported file holds the weights of `run:first` as they were" in card
+    assert "Licence of its weights: CC-BY-NC-4.0." in card
+    assert "not stated" not in card and "Nothing of the teacher" not in card
+    config = read_json(second.deployed("breast").config)
+    assert (config["licences"], config["stretch"]) == (["CC-BY-NC-4.0"], True)
+
+
 def test_what_a_recipe_says_of_a_licence_wins(lvm_med: dict[str, Any]) -> None:
     source = TeacherSource(**lvm_med, licence="by agreement")
     assert build_foundation(source, size=32).licence == "by agreement"
@@ -81,6 +101,17 @@ def test_the_normalisation_of_a_recipe_goes_before_its_own(lvm_med: dict[str, An
     assert (encoder.mean, encoder.std) == ((0.0,) * 3, (1.0,) * 3)
 
 
+def test_its_images_are_stretched_as_its_authors_do_unless_a_recipe_says_otherwise(
+    made: Any, lvm_med: dict[str, Any]
+) -> None:
+    assert build_foundation(TeacherSource(**lvm_med), size=32).encoder.stretch
+    for said in (True, False):
+        source = TeacherSource(**lvm_med, stretch=said)
+        assert build_foundation(source, size=32).encoder.stretch == said
+        student = build_student(made(student={**lvm_med, "stretch": said}), 2)
+        assert student.encoder.stretch == said
+
+
 def test_tuned_as_a_student_it_is_deployed_and_starts_another_run(
     made: Any, rad_dino: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -88,7 +119,9 @@ def test_tuned_as_a_student_it_is_deployed_and_starts_another_run(
     run = trained(made(**alone, student=rad_dino), tmp_path / "run")
     card = run.card.read_text(encoding="utf-8")
     assert "license: mit" in card
-    assert "The weights that this network began with are under: MIT." in card
+    assert "The exported file holds the weights of `rad_dino`, as training left them." in card
+    assert "Licence of its weights: MIT." in card
+    assert read_json(run.environment)["student"]["licences"] == ["MIT"]
     student, config = load_deployed(run.deployed("breast").path)
     assert config["backbone"]["name"] == "timm/vit_base_patch14_dinov2"
     assert config["network_size"] == 28

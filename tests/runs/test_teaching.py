@@ -107,3 +107,25 @@ def test_a_method_that_needs_maps_refuses_vectors_before_any_work(
     with pytest.raises(UserError, match=r"attention_transfer needs .* set teacher\.grid above 1"):
         train(recipe, tmp_path / "run", console=Console(quiet=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_caches_of_stretched_and_of_plain_images_are_told_apart(
+    phantoms: Phantoms, tmp_path: Path
+) -> None:
+    recipe = read_recipe(write_recipe(tmp_path / "r.yaml", phantoms))
+    keys, said = [], []
+    for stretch in (None, False, True):
+        assert recipe.teacher is not None
+        told = recipe.model_copy(
+            update={"teacher": recipe.teacher.model_copy(update={"stretch": stretch})}
+        )
+        run = RunFolder(tmp_path / str(stretch))
+        made = prepare(told, run, torch.device("cpu"), Console(quiet=True))
+        assert made.teaching is not None
+        teacher = made.teaching.teacher
+        assert isinstance(teacher, Probed) and isinstance(teacher.teacher, Cached)
+        keys.append(teacher.teacher.cache.folder)
+        first = torch.as_tensor(made.opened[0].dataset.splits["train"][:1])
+        said.append(teacher.teacher.cache.gather(first, torch.tensor([0])).features)
+    assert keys[0] == keys[1] != keys[2]
+    assert not torch.allclose(said[0], said[2], rtol=1e-2)

@@ -8,13 +8,13 @@ import yaml
 
 from medistill.export import volume_card
 from medistill.export.markdown import listed, section, table
+from medistill.export.origins import Origin, licences_of, source, start_of, student_of, teacher_of
 from medistill.results import DeployedFolder, RunFolder, read_json, write_text
 
 Facts = Mapping[str, Any]
 Part = Callable[[Facts], str]
 
 FEW = 300  # a 95 % interval of an accuracy is then at least some 6 points wide
-NON_COMMERCIAL = ("-nc", "noncommercial", "non-commercial")
 COSTS = {
     "parameters": ("Parameters", 1e6, "M"),
     "macs": ("Multiply-accumulates for one image or patch", 1e9, "G"),
@@ -63,7 +63,7 @@ def _written(part: Part, facts: Facts) -> str:
 
 
 def _front_matter(facts: Facts) -> str:
-    licences = _licences(facts)
+    licences, teacher = licences_of(facts), teacher_of(facts)
     metrics = {
         name
         for tasks in facts.get("metrics", {}).values()
@@ -75,7 +75,7 @@ def _front_matter(facts: Facts) -> str:
         "license": licences[0].lower().replace(" ", "-") if len(licences) == 1 else "other",
         "pipeline_tag": "image-segmentation" if _outlines(facts) else "image-classification",
         "library_name": "onnx",
-        "tags": ["medical-imaging", "knowledge-distillation", "medistill"],
+        "tags": ["medical-imaging", *_distilled(teacher), "medistill"],
         "datasets": [root for _, root in _roots(facts)],
         "metrics": sorted(metrics),
     }
@@ -84,17 +84,27 @@ def _front_matter(facts: Facts) -> str:
 
 
 def _title(facts: Facts) -> str:
-    student = _part(facts, "student").get("name", "A small network")
-    teacher = _source(_teacher_of(facts).get("name", ""))
+    teacher = teacher_of(facts)
     method = _part(facts, "method").get("name", "").replace("_", " ")
-    taught = f", taught by `{teacher}`" if teacher else ""
     how = f" ({method})" if method else ""
     return (
-        f"# {facts.get('name', 'A medistill model')}\n\n`{student}`{taught}{how}, for "
+        f"# {facts.get('name', 'A medistill model')}\n\n{_what(facts, teacher)}{how}, for "
         f"{listed(facts.get('tasks') or ['images'])}. Made by medistill"
         f"{_version(facts)}.\n\n> **Not a medical device.** Nothing here has been cleared for "
         "diagnosis, for treatment, or for triage of patients."
     )
+
+
+def _what(facts: Facts, teacher: Origin | None) -> str:
+    """Which network it is, and who taught it."""
+    if teacher and teacher.deployed:
+        return f"`{teacher.name}`, frozen, with a linear layer of its own"
+    student = source(student_of(facts).get("name", "A small network"))
+    return f"`{student}`" + (f", taught by `{teacher.name}`" if teacher else "")
+
+
+def _distilled(teacher: Origin | None) -> list[str]:
+    return ["knowledge-distillation"] if teacher and not teacher.deployed else []
 
 
 def _use(facts: Facts) -> str:
@@ -127,35 +137,37 @@ def _data(facts: Facts) -> str:
 
 
 def _teacher(facts: Facts) -> str:
-    teacher = _teacher_of(facts)
-    if not teacher:
+    teacher = teacher_of(facts)
+    if not teacher or teacher.deployed:
         return ""
-    licence, lines = teacher.get("licence"), [f"`{_source(teacher['name'])}`, frozen."]
-    if teacher.get("weights") == "random":
+    lines = [f"`{teacher.name}`, frozen."]
+    if teacher.random:
         lines.append("**Its weights were random**: it taught nothing that was ever learned.")
-    lines.append(f"Licence of its weights: {licence or 'not stated; ask before you share this'}.")
-    lines += [f"- {other}" for other in _licences(facts) if other != licence]
-    if _non_commercial(facts):
-        lines.append("**Its terms forbid commercial use, and this student inherits them.**")
-    return section("Teacher", "\n".join(lines), "Nothing of the teacher is in the exported file.")
+    start = start_of(facts)
+    apart = "Nothing of the teacher is in the exported file."
+    shared = "The exported file holds weights that began as the teacher's, see below."
+    same = start is not None and teacher.name in (start.name, student_of(facts)["name"])
+    return section("Teacher", "\n".join([*lines, teacher.terms]), shared if same else apart)
 
 
-def _terms(facts: Facts) -> str:
-    """Licences of what a student without a teacher began with."""
-    licences = _licences(facts)
-    if _teacher_of(facts) or not licences:
+def _weights(facts: Facts) -> str:
+    """What the exported file holds of a network that there was before."""
+    teacher, start = teacher_of(facts), start_of(facts)
+    held = teacher if teacher and teacher.deployed else start
+    if not held:
         return ""
-    told = f"The weights that this network began with are under: {listed(licences)}."
-    forbidden = "**Their terms forbid commercial use, and this network inherits them.**"
-    return section("Terms", told, forbidden if _non_commercial(facts) else "")
+    told = f"The exported file holds the weights of `{held.name}`"
+    how = ", as training left them." if held.tuned else " as they were, and one linear layer more."
+    never = "**They were random**: nothing was ever learned by them."
+    return section("Weights", told + how, never if held.random else "", held.terms)
 
 
 def _method(facts: Facts) -> str:
     method, training = _part(facts, "method"), _part(facts, "training")
-    start = _part(facts, "student").get("start")
+    start = student_of(facts).get("start")
     known = {
         **method,
-        "student.start": _source(start) if start else None,
+        "student.start": source(start) if start else None,
         **{f"training.{key}": value for key, value in training.items()},
     }
     rows = [[key, f"`{value}`"] for key, value in known.items() if value is not None]
@@ -198,14 +210,16 @@ def _preprocessing(facts: Facts) -> str:
     if not _answered(facts):
         return ""
     sizes = {config["size"] for _, config in _answered(facts) if "size" in config}
+    stretched = any(config.get("stretch") for _, config in _answered(facts))
+    stretch = "stretched from the lowest to the highest value, " if stretched else ""
     size = f" to {listed(f'{size} x {size}' for size in sorted(sizes))} pixels" if sizes else ""
     return section(
         "Preprocessing",
         "The ONNX file holds all of it: uint8 pixels of any height and width, in three channels "
         f"(grey repeated), are resized{size} (triangle filter with antialiasing, the sides' ratio "
-        "not kept), rounded, normalised, and answered with probabilities after temperature "
-        "scaling. 16-bit and float images are first stretched from their lowest to their highest "
-        "value, and DICOM is shown in its own window; `medistill predict` does both.",
+        f"not kept), rounded, {stretch}normalised, and answered with probabilities after "
+        "temperature scaling. 16-bit and float images are first stretched from their lowest to "
+        "their highest value, and DICOM is shown in its own window; `medistill predict` does both.",
     )
 
 
@@ -249,25 +263,6 @@ def _part(facts: Facts, name: str) -> dict[str, Any]:
     return dict(facts.get("recipe", {}).get(name) or {})
 
 
-def _teacher_of(facts: Facts) -> dict[str, Any]:
-    """The recipe's teacher, with the licence that was found to be its own."""
-    teacher, known = _part(facts, "teacher"), facts.get("environment", {}).get("teacher") or {}
-    if teacher and not teacher.get("licence"):
-        teacher["licence"] = known.get("licence")
-    return teacher
-
-
-def _licences(facts: Facts) -> list[str]:
-    """Of the teacher, and of all else that had a part."""
-    own = [_teacher_of(facts).get("licence")]
-    own += [licence for _, config in _tasks(facts) for licence in config.get("licences", ())]
-    return list(dict.fromkeys(licence for licence in own if licence))
-
-
-def _non_commercial(facts: Facts) -> bool:
-    return any(word in " ".join(_licences(facts)).lower() for word in NON_COMMERCIAL)
-
-
 def _tasks(facts: Facts) -> list[tuple[str, dict[str, Any]]]:
     return list(facts.get("tasks", {}).items())
 
@@ -292,19 +287,13 @@ def _roots(facts: Facts) -> list[tuple[str, str]]:
     return [(task, Path(root["root"]).name) for task, root in roots.items()]
 
 
-def _source(name: str) -> str:
-    """A network's name in a recipe, without the folders of the machine that it came from."""
-    kind, colon, path = name.partition(":")
-    return f"{kind}:{Path(path).name}" if colon else name
-
-
 def _version(facts: Facts) -> str:
     version = facts.get("environment", {}).get("versions", {}).get("medistill")
     return f" {version}" if version else ""
 
 
 _SECTIONS = (
-    _title, _use, _data, _teacher, _terms, _method, _results, _cost, _preprocessing, _limits,
+    _title, _use, _data, _teacher, _weights, _method, _results, _cost, _preprocessing, _limits,
     _how_to,
 )  # fmt: skip
 _OF_VOLUMES = {

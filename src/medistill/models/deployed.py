@@ -36,6 +36,7 @@ def save_deployed(student: Student, folder: Path, config: Mapping[str, Any]) -> 
         "backbone": {"name": encoder.backbone.spec.name, "options": encoder.backbone.spec.options},
         "mean": list(encoder.mean),
         "std": list(encoder.std),
+        "stretch": encoder.stretch,
         "size": config.get("size") or encoder.size,
         "network_size": encoder.size,
         "outputs": student.head.out_features,
@@ -61,6 +62,7 @@ def load_deployed(folder: Path) -> tuple[Student, dict[str, Any]]:
         build_backbone(spec.name, spec.options),
         mean=config["mean"],
         std=config["std"],
+        stretch=config.get("stretch", False),  # unknown to older versions
         size=config.get("network_size") or config["size"],
     )
     if "adapters" in config:
@@ -120,6 +122,7 @@ def load_start(encoder: Encoder, run: Path, task: str | None = None) -> dict[str
     except RuntimeError as error:
         raise UserError(f"start: the tensors in {folder} are not those of {ours.name}.") from error
     encoder.normalise_by(config["mean"], config["std"])
+    encoder.stretch = config.get("stretch", False)
     return config
 
 

@@ -12,6 +12,7 @@ from medistill.resampling import resize
 from medistill.types import Output
 
 PerChannel = float | Sequence[float]
+LEVEL = 1 / 255  # between two values of 8 bits
 
 
 class Encoder(nn.Module):
@@ -22,6 +23,7 @@ class Encoder(nn.Module):
         mean: Subtracted from each channel; one number, or one per channel. The backbone's own
             by default.
         std: What each channel is divided by, likewise.
+        stretch: Whether each image is stretched to [0, 1] before that, likewise.
         size: Images are brought to this height and width; None leaves them as they are.
 
     Attributes:
@@ -38,11 +40,13 @@ class Encoder(nn.Module):
         *,
         mean: PerChannel | None = None,
         std: PerChannel | None = None,
+        stretch: bool | None = None,
         size: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.size = size
+        self.stretch = backbone.stretch if stretch is None else stretch
         self.shown = backbone.size
         self.normalise_by(
             backbone.mean if mean is None else mean, backbone.std if std is None else std
@@ -76,9 +80,11 @@ class Encoder(nn.Module):
     def prepared(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch 3 rows columns"]:
-        """Images as the backbone takes them: of its size, and normalised."""
+        """Images as the backbone takes them: of its size, stretched if it wants so, normalised."""
         if self.size is not None and images.shape[-2:] != (self.size, self.size):
             images = resize(images, self.size)
+        if self.stretch:
+            images = stretched(images)
         return (images - self._mean) / self._std
 
 
@@ -119,6 +125,19 @@ class Student(nn.Module):
         """Logits, features and maps."""
         _, features, maps = self.encoder(images)
         return Output(self.head(features), features, maps)
+
+
+def stretched(
+    images: Float[Tensor, "batch 3 height width"],
+) -> Float[Tensor, "batch 3 height width"]:
+    """Each image from its lowest to its highest value, of all channels together, to [0, 1].
+
+    What varies by less than one level of 8 bits, as the rounding of a resized blank image does, is
+    not blown up; an image of one value becomes black.
+    """
+    low = images.amin((1, 2, 3), keepdim=True)
+    high = images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp_min(LEVEL)
 
 
 def _three(values: PerChannel, name: str) -> tuple[float, float, float]:

@@ -86,6 +86,8 @@ def _released(
         raise UserError(f"{role}: {name} takes its size as `size: {options['img_size']}`.")
     if weights == "pretrained":
         raise UserError(f"{role} weights: {_where(checkpoint, name)}")
+    if size is not None and size != checkpoint.size:
+        _refuse_size(checkpoint, name, options, size, role)
     size = size or checkpoint.size
     if weights == "random":
         backbone = checkpoint.editions[0].network(size, options)
@@ -111,6 +113,30 @@ def _of_file(
     edition.place(match.tensors(state), backbone)
     report = WeightsReport(weights, file_digest(path), tuple(match.unused))
     return Network(backbone, report, size)
+
+
+def _refuse_size(
+    checkpoint: type[Checkpoint], name: str, options: dict[str, Any], size: int, role: str
+) -> None:
+    """Refuse, before a file is read, images that the network cannot take, or would cut."""
+    edition = checkpoint.editions[0]
+    backbone = edition.released(options)
+    if edition.positions is None:
+        try:
+            backbone.shapes(size)
+        except UserError:
+            way = "Choose a larger `size`"
+        else:
+            return
+    else:
+        step = edition.positions // backbone.shapes(edition.positions)[-1][-1]
+        if size % step == 0:
+            return
+        way = f"Set `size` to a multiple of {step}, such as {max(1, round(size / step)) * step}"
+    raise UserError(
+        f"{role}: {name} does not take images of {size} pixels. {way}; as released it is shown "
+        f"{checkpoint.size}."
+    )
 
 
 def _weights_missing(name: str, released: type[Checkpoint] | None, role: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import yaml
 
 from medistill.assemble import licence_of, run_folder, takes
-from medistill.recipe import Recipe
+from medistill.recipe import Recipe, StudentSource, TeacherSource
 from medistill.results import RunFolder, read_json, write_json
 from medistill.runs.console import Console
 
@@ -46,7 +46,7 @@ def warn_of_shared_images(recipe: Recipe, opened: Sequence[Source], console: Con
 
 
 def _shared_images(recipe: Recipe, opened: Sequence[Source]) -> Iterator[str]:
-    for folder in _ancestors(recipe):
+    for folder in _ancestors(recipe.model_dump()):
         for task, learnt in read_json(RunFolder(folder).sources).items():
             for one in opened:
                 count = _shared(one, learnt)
@@ -60,17 +60,42 @@ def _shared_images(recipe: Recipe, opened: Sequence[Source]) -> Iterator[str]:
 def inherited_licences(recipe: Recipe) -> list[str]:
     """Terms of the teacher and of every run that had a part: they bind the student too."""
     parts = {"teacher": recipe.teacher, "student": recipe.student}
-    own = [licence_of(part) for name, part in parts.items() if part and takes(recipe, name)]
-    for folder in _ancestors(recipe):
+    asked = (part for name, part in parts.items() if part and takes(recipe, name))
+    return list(dict.fromkeys(licence for part in asked for licence in terms_of(part)))
+
+
+def terms_of(source: TeacherSource | StudentSource) -> list[str]:
+    """Terms of a network's weights: its own, and those of every run that it came from."""
+    found = [licence_of(source)]
+    for folder in _ancestors({"student": source.model_dump()}):
         run = RunFolder(folder)
         for task in run.tasks():
-            own += read_json(run.deployed(task).config).get("licences", [])
-    return list(dict.fromkeys(licence for licence in own if licence))
+            found += read_json(run.deployed(task).config).get("licences", [])
+    return list(dict.fromkeys(licence for licence in found if licence))
 
 
-def _ancestors(recipe: Recipe) -> Iterator[Path]:
+def parts_of(recipe: Recipe, *, random: bool) -> dict[str, Any]:
+    """The teacher that is asked and the student that is trained, each None where there is none.
+
+    Args:
+        recipe: What was asked for.
+        random: Whether the teacher never learned anything.
+    """
+    asked: dict[str, Any] = {"teacher": None, "student": None}
+    if recipe.teacher and takes(recipe, "teacher"):
+        asked["teacher"] = {**_noted(recipe.teacher), "random": random}
+    if takes(recipe, "student"):
+        asked["student"] = _noted(recipe.student)
+    return asked
+
+
+def _noted(source: TeacherSource | StudentSource) -> dict[str, Any]:
+    return {"name": source.name, "licence": licence_of(source), "licences": terms_of(source)}
+
+
+def _ancestors(document: dict[str, Any]) -> Iterator[Path]:
     """The runs that a recipe starts from, and those that these started from in turn."""
-    waiting, met = _named(recipe.model_dump()), set()
+    waiting, met = _named(document), set()
     while waiting:
         folder = waiting.pop()
         run = RunFolder(folder)

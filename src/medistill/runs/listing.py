@@ -48,22 +48,22 @@ def listing(what: str) -> None:
         console.print(*([""] if number else []), table, sep="\n")
 
 
-def released() -> list[tuple[str, str, str, str, str]]:
-    """Name, first thought, licence, file and paper of each released foundation model."""
+def released() -> list[tuple[str, ...]]:
+    """Name, other names, first thought, licence, file and paper of each released model."""
     return [*_released(CHECKPOINTS, Checkpoint), *_released(RELEASED, ReleasedSegmenter)]
 
 
 def _released(
     package: str, base: type[Checkpoint] | type[ReleasedSegmenter]
-) -> Iterator[tuple[str, str, str, str, str]]:
+) -> Iterator[tuple[str, ...]]:
     for name in catalog.available(package):
         model = catalog.find(package, name, base)
-        terms = model.licence or "none stated"
-        yield name, catalog.first_line(model), terms, model.found, model.paper
+        also, terms = ", ".join(model.aliases), model.licence or "none stated"
+        yield name, also, catalog.first_line(model), terms, model.found, model.paper
 
 
 def _teachers() -> list[Table]:
-    models = _table("released model", "what it is", "licence", "its file", "paper")
+    models = _table("released model", "also", "what it is", "licence", "its file", "paper")
     for row in released():
         models.add_row(*row)
     return [_described("teacher", TEACHERS), models]

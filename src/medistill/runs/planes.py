@@ -113,6 +113,7 @@ class Survey:
             digest(subject.network), asdict(encoder.backbone.spec), encoder.mean, encoder.std,
             encoder.size, [[digests[row] for row in three] for three in self.rows], self.side,
             asdict(self.space), self.looked.opened.dataset.store.key,
+            *(["stretch"] if encoder.stretch else []),
         )  # fmt: skip
         return self.folder / f"{sha256(repr(facts).encode()).hexdigest()[:32]}.npy"
 

@@ -15,7 +15,6 @@ from medistill.assemble import (
     build_student,
     check_collaborators,
     is_features,
-    licence_of,
     method_settings,
     takes,
     views,
@@ -29,7 +28,7 @@ from medistill.models.networks import Student
 from medistill.models.weights import digest
 from medistill.recipe import Recipe
 from medistill.results import RunFolder
-from medistill.runs.ancestry import warn_of_shared_images
+from medistill.runs.ancestry import parts_of, warn_of_shared_images
 from medistill.runs.console import Console
 from medistill.runs.images import open_images, refuse_or_warn, say_splits
 from medistill.runs.recording import record, told_findings
@@ -139,16 +138,12 @@ def _validation(recipe: Recipe, opened: Sequence[Opened], device: torch.device) 
 
 
 def _made_of(recipe: Recipe, foundation: Foundation | None, student: Student) -> dict[str, Any]:
-    """The teacher that is asked, and hashes of the weights that both begin with."""
+    """Who has a part, and hashes of the weights that they begin with."""
     weights = {"student": digest(student.encoder)}
     if foundation is not None:
         weights["teacher"] = foundation.sha256
-    source = recipe.teacher if takes(recipe, "teacher") else None
-    if source is None:
-        return {"teacher": None, "weights": weights}
     random = foundation is not None and foundation.random
-    teacher = {"name": source.name, "licence": licence_of(source), "random": random}
-    return {"teacher": teacher, "weights": weights}
+    return {**parts_of(recipe, random=random), "weights": weights}
 
 
 def _described(one: Opened, warnings: Sequence[str]) -> dict[str, Any]:

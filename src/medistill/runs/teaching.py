@@ -145,6 +145,8 @@ class Classroom:
         )  # fmt: skip
         if isinstance(encoder, AdaptedEncoder):
             facts += (encoder.adapters,)
+        if encoder.stretch:  # added only then, so that caches of before are found again
+            facts += ("stretch",)
         if frozen.scales == "all":
             # What the limits make of the maps, not the limits: students of one shape share a cache.
             facts += (frozen.scales, frozen.map_shapes)

@@ -18,7 +18,7 @@ from medistill import catalog
 from medistill.analysis.cost import cost
 from medistill.errors import UserError
 from medistill.export.onnx import export_onnx
-from medistill.models.adapters.base import PACKAGE, hold_still, trunk_of, with_adapters
+from medistill.models.adapters.base import PACKAGE, hold_still, plain, trunk_of, with_adapters
 from medistill.models.backbones.base import build_backbone
 from medistill.models.deployed import load_deployed, load_start, save_deployed
 from medistill.models.networks import Encoder, Student
@@ -42,6 +42,13 @@ def adapted(name: str, encoder: Encoder | None = None, **settings: Any) -> Any:
             if id(parameter) not in known:
                 parameter.normal_()
     return made.eval()
+
+
+def test_adapters_see_images_as_the_plain_network_does() -> None:
+    encoder = tiny_vit().encoder
+    encoder.stretch = True
+    assert with_adapters(encoder, "query_tokens", {}).stretch
+    assert plain(encoder, encoder.backbone).stretch
 
 
 @cache

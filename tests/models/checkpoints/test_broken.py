@@ -187,6 +187,24 @@ def test_a_size_that_does_not_fit_is_told() -> None:
         load_network("rad_dino", "random", options=SMALL, size=8)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "way"),
+    [
+        ("lvm_med_vit", 100, "a multiple of 16, such as 96; as released it is shown 224."),
+        ("medsam", 1000, "a multiple of 16, such as 992; as released it is shown 1024."),
+        ("rad_dino", 100, "a multiple of 14, such as 98; as released it is shown 518."),
+        ("radimagenet_inceptionv3", 16, "Choose a larger `size`; as released it is shown 224."),
+    ],
+)
+def test_which_sizes_a_released_model_takes_is_told(name: str, size: int, way: str) -> None:
+    options = {"medsam": SAM, "lvm_med_vit": SAM, "rad_dino": SMALL}.get(name, {})
+    for weights in ("random", "no such file"):
+        says = refusal(weights, name, options=options, size=size)
+        assert f"does not take images of {size} pixels" in says
+        assert way in says
+        assert "img_size" not in says  # which it refuses
+
+
 def test_random_weights_have_no_licence() -> None:
     network = loaded("random", "medsam", options=SAM, size=64)
     assert network.report.source == "random"

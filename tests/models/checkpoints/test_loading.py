@@ -240,12 +240,28 @@ def test_medsam_of_another_size_sees_what_it_would_see_by_itself(load: Load, siz
     torch.testing.assert_close(ours[-1], by_itself[-1], rtol=1e-4, atol=1e-5)
 
 
+def test_medsam_is_shown_what_its_authors_show_it(load: Load) -> None:
+    encoder = Encoder(load("medsam", small_medsam(), options=SMALL_SAM, size=64).backbone)
+    images = torch.rand(2, 3, 64, 64) / 4 + 0.3
+    for image, seen in zip(images, encoder.prepared(images), strict=True):
+        # as in their `pre_CT_MR.py`
+        theirs = (image - image.min()) / (image.max() - image.min()).clip(min=1e-8)
+        torch.testing.assert_close(seen, theirs)
+
+
+def test_models_whose_authors_stretch_each_image_are_shown_such_images() -> None:
+    found = {name: catalog.find(CHECKPOINTS, name, Checkpoint) for name in NAMES}
+    stretched = {n for n, model in found.items() if any(e.stretch for e in model.editions)}
+    assert stretched == {"medsam", "lvm_med_vit", "lvm_med_resnet50"}
+
+
 def test_lvm_med_resnet50(load: Load) -> None:
     file = published.filled(published.resnet50())
     dummy = {"fc.weight": torch.ones(1000, 2048), "fc.bias": torch.ones(1000)}
     network = load("lvm_med_resnet50", {**file, **dummy})  # third parties add such a head
     assert same(own(network)["layer2.3.bn1.weight"], file["layer2.3.bn1.weight"])
     assert network.report.left_out == ("fc.bias", "fc.weight")
+    assert network.backbone.stretch
 
 
 def test_chexnet(load: Load) -> None:

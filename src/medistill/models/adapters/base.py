@@ -38,7 +38,13 @@ class AdaptedEncoder(Encoder, ABC):
 
     @abstractmethod
     def __init__(self, encoder: Encoder, backbone: Backbone, settings: Mapping[str, Any]) -> None:
-        super().__init__(backbone, mean=encoder.mean, std=encoder.std, size=encoder.size)
+        super().__init__(
+            backbone,
+            mean=encoder.mean,
+            std=encoder.std,
+            stretch=encoder.stretch,
+            size=encoder.size,
+        )
         self.shown = encoder.shown
         self.settings = dict(settings)
 
@@ -81,7 +87,9 @@ def trunk_of(encoder: Encoder) -> Trunk:
 
 def plain(encoder: Encoder, backbone: Backbone) -> Encoder:
     """An encoder without adapters that sees images as another does."""
-    bare = Encoder(backbone, mean=encoder.mean, std=encoder.std, size=encoder.size)
+    bare = Encoder(
+        backbone, mean=encoder.mean, std=encoder.std, stretch=encoder.stretch, size=encoder.size
+    )
     bare.shown = encoder.shown
     return bare
 

@@ -35,6 +35,7 @@ class Backbone(nn.Module, ABC):
         network: The library's module.
         mean: Of each channel of images in [0, 1], as its weights were trained.
         std: Likewise.
+        stretch: Whether each image was first stretched to [0, 1], likewise.
         size: Height and width of the images that it was designed for.
         dropped: Parts of the library's network that the last map does not depend on.
     """
@@ -43,6 +44,7 @@ class Backbone(nn.Module, ABC):
     network: nn.Module
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    stretch: bool = False
     size: int
     dropped: set[str]
 
@@ -113,12 +115,18 @@ class Backbone(nn.Module, ABC):
                 maps = torch.func.functional_call(self.eval(), {**parameters, **buffers}, (images,))
         except (AssertionError, RuntimeError, ValueError) as error:
             raise UserError(
-                f"{self.spec.name} does not take images of {size} pixels ({first_line(error)}); it "
-                f"was made for {self.size}: set `size`, or `options: {{img_size: {size}}}`."
+                f"{self.spec.name} does not take images of {size} pixels ({first_line(error)})"
+                f"{self._other_size(size)}"
             ) from error
         finally:
             self.train(training)
         return maps, parameters
+
+    def _other_size(self, size: int) -> str:
+        """The way out for somebody whose images are of a size that does not fit."""
+        if size == self.size:  # it was built for a size that it cannot take
+            return ". Choose another."
+        return f"; it was made for {self.size}: set `size`, or `options: {{img_size: {size}}}`."
 
 
 def build_backbone(name: str, options: Mapping[str, Any] | None = None) -> Backbone:

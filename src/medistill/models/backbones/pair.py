@@ -104,4 +104,5 @@ class Pair(Backbone):
         options = {"common": first.options, "own": second.options}
         self.spec = BackboneSpec(f"pair/{first.name}+{second.name}", options)
         self.mean, self.std, self.size = common.mean, common.std, common.size
+        self.stretch = common.stretch
         self.dropped = set()

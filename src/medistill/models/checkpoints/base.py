@@ -1,7 +1,7 @@
 """What every released foundation model states: its file, its network, its input and its terms."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +34,7 @@ class Edition:
         telltale: Regular expression that a key of such a file matches, and none of the other
             editions does.
         normalisation: Mean and std of each channel of images in [0, 1], red first.
+        stretch: Whether each image was stretched to [0, 1] before that.
         keys: From the name of one of the network's tensors to its key in the file.
         options: Of the network.
         channels: What the network was shown.
@@ -44,6 +45,7 @@ class Edition:
     backbone: str
     telltale: str
     normalisation: tuple[Three, Three] = IMAGENET
+    stretch: bool = False
     keys: Keys = str
     options: Mapping[str, Any] = field(default_factory=dict)
     channels: Literal["rgb", "bgr", "grey"] = "rgb"
@@ -55,7 +57,7 @@ class Edition:
         sized = {"img_size": size} if self.positions else {}
         backbone = build_backbone(self.backbone, {**self.options, **sized, **(options or {})})
         backbone.mean, backbone.std = self.normalisation
-        backbone.size = size
+        backbone.stretch, backbone.size = self.stretch, size
         return backbone
 
     def released(self, options: Mapping[str, Any] | None = None) -> Backbone:
@@ -108,6 +110,8 @@ class Checkpoint:
         editions: Forms of its file, the authors' own first.
         dropped: Regular expression of keys that belong to no encoder of images.
         wrappers: Names before its keys, beside the usual ones.
+        classes: Outputs of its classifier, where that tells its file from another of the same keys;
+            None where it may have any.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -118,6 +122,7 @@ class Checkpoint:
     editions: ClassVar[tuple[Edition, ...]]
     dropped: ClassVar[str] = r"(^|\.)(fc|classifier|head)\."
     wrappers: ClassVar[tuple[str, ...]] = ()
+    classes: ClassVar[int | None] = None
 
     @classmethod
     def edition_of(cls, keys: Iterable[str]) -> Edition:
@@ -131,14 +136,22 @@ class Checkpoint:
         """What a file has for the encoder; a key that is neither its own nor known is told."""
         found = edition.match(released, state, (*PREFIXES, *cls.wrappers))
         strange = (key for key in found.unused if not re.search(cls.dropped, key))
-        return found.complaining(f"{key} is unknown" for key in strange)
+        complaints = [f"{key} is unknown" for key in strange]
+        return found.complaining([*complaints, *cls._foreign(found.unused, state)])
+
+    @classmethod
+    def _foreign(cls, unused: Iterable[str], state: Mapping[str, Tensor]) -> Iterator[str]:
+        """A complaint about each classifier of another model."""
+        heads = (key for key in unused if re.search(r"(^|\.)classifier\.", key))
+        for key in heads if cls.classes else ():
+            if state[key].shape[:1] != (cls.classes,):
+                yield f"{key} is for {len(state[key])} classes, not {cls.classes}"
 
 
 def find_checkpoint(name: str) -> type[Checkpoint] | None:
     """The released model of a name, however it is spelt: `PMC-CLIP`, `radimagenet/resnet50`."""
-    spelt = re.sub(r"[-/ ]", "_", name.lower())
     try:
-        return catalog.find(CHECKPOINTS, spelt, Checkpoint)
+        return catalog.find(CHECKPOINTS, name, Checkpoint)
     except LookupError:
         return None
 

@@ -6,7 +6,8 @@ from medistill.models.checkpoints.base import IMAGENET, Checkpoint, Edition, res
 class Chexnet(Checkpoint):
     """DenseNet-121, trained on 112 thousand chest X-rays of 14 findings (ChestX-ray14).
 
-    The file comes from a torchvision that wrote `norm.1` for `norm1`.
+    The file comes from a torchvision that wrote `norm.1` for `norm1`. Files with the names of today
+    are taken for converted ones; with the classifier of ImageNet beside them they are refused.
     """
 
     paper = (
@@ -25,3 +26,4 @@ class Chexnet(Checkpoint):
         Edition("torchvision/densenet121", r"denselayer1\.norm1\.weight$", IMAGENET, own=False),
     )
     wrappers = ("densenet121.",)
+    classes = 14

@@ -7,8 +7,10 @@ class LvmMedVit(Checkpoint):
     """SAM's ViT-B without absolute positions, trained on 1.3 million images of 55 data sets.
 
     It was built for images of 1024 pixels, and its authors classify images of 224: its relative
-    positions are interpolated to the size that is asked for. Its authors have named several
-    licences over the years, all of them non-commercial: read theirs before you share a student.
+    positions are interpolated to the size that is asked for. Each image is stretched from its
+    lowest to its highest value, as its authors' loaders do; which mean and std they used after that
+    is not known, and ImageNet's stand in. They have named several licences over the years, all of
+    them non-commercial: read theirs before you share a student.
     """
 
     aliases = ("lvm_med", "lvmmed_vit", "lvm_med_vit_b")
@@ -23,6 +25,7 @@ class LvmMedVit(Checkpoint):
             "sam_vit/vit_b",
             r"(^|\.)blocks\.0\.attn\.rel_pos_h$",
             IMAGENET,
+            stretch=True,
             keys=respelt((r"\.mlp\.fc", ".mlp.lin")),
             options={"use_abs_pos": False},
             positions=1024,

@@ -7,8 +7,7 @@ class Medsam(Checkpoint):
     """SAM's ViT-B, trained on 1.5 million images with masks of ten modalities.
 
     It was shown images of 1024 pixels, which take a processor seconds each; with a smaller `size`
-    its positions are interpolated. Its authors stretch each image to [0, 1] and normalise no
-    further; here an image is shown as it is stored.
+    its positions are interpolated. Each image is stretched to [0, 1] and normalised no further.
     """
 
     aliases = ("medsam_vit_b", "med_sam")
@@ -21,6 +20,7 @@ class Medsam(Checkpoint):
             "sam_vit/vit_b",
             r"(^|\.)pos_embed$",
             ((0.0,) * 3, (1.0,) * 3),
+            stretch=True,
             keys=respelt((r"\.mlp\.fc", ".mlp.lin")),
             positions=1024,
         ),
