@@ -18,6 +18,14 @@ def test_ranks_are_those_of_scipy_with_the_highest_first(scores: np.ndarray) -> 
     assert np.array_equal(ranks(scores), stats.rankdata(-scores, axis=1))
 
 
+def test_means_of_the_same_seeds_in_another_order_are_tied() -> None:
+    level = sum([0.66, 0.63, 0.51]) / 3, sum([0.51, 0.63, 0.66]) / 3
+    assert level[0] != level[1], "the order of the sum must matter"
+    assert ranks(np.array([[*level, 0.7], [*level[::-1], 0.5]])).tolist() == [
+        [2.5, 2.5, 1.0], [1.5, 1.5, 3.0],
+    ]  # fmt: skip
+
+
 @given(SCORES)
 def test_friedmans_test_is_scipys_whatever_is_tied(scores: np.ndarray) -> None:
     with np.errstate(all="ignore"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medistill.evaluation.repeats import Repeated, mean_of, repeated
+from medistill.evaluation.repeats import Repeated, limits_of, mean_of, repeated
 from medistill.results import PredictionTable
 from tests.report.folders import table
 
@@ -88,6 +88,52 @@ def test_every_metric_is_measured_by_seed_on_the_same_draws() -> None:
     assert accuracy.drawn.shape == (2, 50)
     assert accuracy.spread().sd == pytest.approx(np.std(right, ddof=1))
     assert {"auroc", "balanced_accuracy"} <= set(found)
+
+
+class TestLimits:
+    """Student's t knows no bounds: near the end of a scale its interval would reach beyond it."""
+
+    def good(self, right: int, seed: int = 0) -> PredictionTable:
+        """Ten patients with two images each, so many of them called right."""
+        targets = np.arange(20) % 2
+        sure = np.where(np.random.default_rng(seed).permutation(20) < right, 0.9, 0.2)
+        found = np.stack([np.where(targets == c, sure, 1 - sure) for c in (0, 1)], 1)
+        names = tuple(map(str, range(20)))
+        return PredictionTable(
+            "x", "test", ("a", "b"), names, targets, found.astype(np.float32), np.arange(20) // 2
+        )
+
+    def test_a_mean_of_shares_lies_between_0_and_1_and_a_difference_does_not(self) -> None:
+        tables = {seed: self.good(right, seed) for seed, right in enumerate((20, 19, 12))}
+        found = repeated(tables, tables[0], draws=50)
+        share = found["accuracy"]
+        assert replace(share, limits=(-9.0, 9.0)).spread().high == pytest.approx(1.3, abs=0.2)
+        for name in ("accuracy", "auroc", "expected_calibration_error"):
+            spread = found[name].spread()
+            assert spread.low is not None
+            assert spread.high is not None
+            assert 0 <= spread.low <= spread.mean <= spread.high <= 1
+        other = repeated({0: self.good(0), 1: self.good(1), 2: self.good(8)}, tables[0], draws=50)
+        high = (share - other["accuracy"]).tested().high
+        assert high is not None
+        assert high > 1
+
+    def test_a_loss_has_no_upper_limit(self) -> None:
+        assert limits_of("negative_log_likelihood")[1] == limits_of("hd95_mm/liver")[1] == np.inf
+        assert limits_of("dice/liver") == limits_of("auroc") == (0.0, 1.0)
+
+    def test_flawless_over_all_seeds_is_no_proof(self) -> None:
+        tables = {seed: self.good(20, seed) for seed in (0, 1)}
+        found = repeated(tables, tables[0], draws=20)["accuracy"].spread()
+        # Of ten patients, by Clopper and Pearson: 0.025 ** (1 / 10).
+        assert (found.low, found.high) == (pytest.approx(0.6915, abs=1e-4), 1.0)
+        both = repeated({0: self.good(20), 1: self.good(19)}, tables[0], draws=20)["accuracy"]
+        assert both.spread().low != pytest.approx(0.6915, abs=1e-4)
+
+    def test_flawless_in_all_tasks_is_none_either(self) -> None:
+        tables = {0: self.good(20)}
+        one = repeated(tables, tables[0], draws=20)["accuracy"]
+        assert mean_of([one, one]).spread().low == pytest.approx(0.6915, abs=1e-4)
 
 
 def test_the_order_of_the_samples_does_not_matter() -> None:

@@ -13,6 +13,7 @@ from medistill.report.canvas import (
     DASHES,
     INK,
     LONGEST,
+    MARKERS,
     SERIES,
     VARIABLES,
     drawn,
@@ -41,6 +42,9 @@ def test_short_names_stay_and_long_ones_begin_alike_and_end_in_dots(name: str) -
 def test_lines_are_told_apart_by_colour_and_dashes_together() -> None:
     looks = [(one["color"], str(one["linestyle"])) for one in map(look, range(12))]
     assert len(set(looks)) == 12
+    marked = {(*one, MARKERS[number % len(MARKERS)]) for number, one in enumerate(
+        (one["color"], str(one["linestyle"])) for one in map(look, range(40)))}  # fmt: skip
+    assert len(marked) == 40
     assert looks[0][0] == looks[len(SERIES)][0]
     assert look(1)["linestyle"] == look(1 + len(DASHES))["linestyle"]
 

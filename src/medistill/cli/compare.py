@@ -19,8 +19,8 @@ LISTS = {
 NUMBERS = {
     "tune": (int, "How many weights each method may choose among, on validation (default: 1)."),
     "jobs": (int, "How many runs work at once (default: 1)."),
-    "max_mb": (float, "Name the best network up to this size."),
-    "max_ms": (float, "Name the best network up to this latency."),
+    "max_mb": (float, "Name the best student up to this size."),
+    "max_ms": (float, "Name the best student up to this latency, of an image or a volume."),
 }
 
 

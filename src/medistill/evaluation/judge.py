@@ -53,7 +53,7 @@ def judge(
     table, question = labelled(table), question_of(table, operating)
     values = measure(table, question, np.ones((1, len(table))))
     drawn = resample(table, question, draws, seed) if draws else {}
-    shares = _shares(table, question)
+    shares = shares_of(table, question)
     estimates = {}
     for name, (value,) in values.items():
         low, high = np.nan, np.nan
@@ -170,7 +170,9 @@ def _at_threshold(
     }
 
 
-def _shares(table: PredictionTable, question: Question) -> dict[str, Bool[np.ndarray, " samples"]]:
+def shares_of(
+    table: PredictionTable, question: Question
+) -> dict[str, Bool[np.ndarray, " samples"]]:
     """Metrics that are a share of some samples, and which."""
     own = {name: table.targets == index for index, name in enumerate(table.classes)}
     shares = {"accuracy": table.targets >= 0}

@@ -12,13 +12,14 @@ from jaxtyping import Float
 from medistill.evaluation.distributions import chi_squared_tail, range_quantile
 
 LEVEL = 0.05
+ROUNDING = 1e-9  # means of the same values, added in another order, differ by some 1e-16
 
 
 def ranks(scores: Float[np.ndarray, "blocks rivals"]) -> Float[np.ndarray, "blocks rivals"]:
     """Rank of each rival in each block: 1 for the highest score, ties share their mean."""
-    above = (scores[:, None, :] > scores[:, :, None]).sum(axis=2)
-    alike = (scores[:, None, :] == scores[:, :, None]).sum(axis=2)
-    return np.asarray(above + (alike + 1) / 2, float)
+    ahead = scores[:, None, :] - scores[:, :, None]
+    above, alike = ahead > ROUNDING, np.abs(ahead) <= ROUNDING
+    return np.asarray(above.sum(axis=2) + (alike.sum(axis=2) + 1) / 2, float)
 
 
 def friedman(scores: Float[np.ndarray, "blocks rivals"]) -> float:

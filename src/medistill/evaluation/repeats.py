@@ -4,21 +4,33 @@ Two things vary: the images and the seeds. The variance of a mean is the sum of 
 bootstrap over patients, with the seeds as they are, and that of the seeds. With three seeds the
 second is itself hardly known, so intervals and tests take Student's t with the degrees of freedom
 of Welch and Satterthwaite: a bootstrap over three seeds would call every fourth noise a difference.
+Of one seed the second is not known at all: only the images are counted, as the page has to say.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
 from medistill.evaluation.distributions import student_t_quantile, student_t_tails
-from medistill.evaluation.intervals import LEVEL, units
-from medistill.evaluation.judge import Values, labelled, measure, question_of, resample
+from medistill.evaluation.intervals import LEVEL, flawless_interval, units
+from medistill.evaluation.judge import (
+    Values,
+    labelled,
+    measure,
+    question_of,
+    resample,
+    shares_of,
+)
 from medistill.evaluation.significance import Difference, paired
 from medistill.results import PredictionTable
 from medistill.spreads import Spread
+
+ANY = (-np.inf, np.inf)  # where a difference may lie
+UP_TO_ONE = (0.0, 1.0)
+NO_LIMIT = ("negative_log_likelihood", "brier", "hd95_mm")  # metrics that may exceed one
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,16 @@ class Repeated:
         values: On the images as they are.
         drawn: In each draw of the images: the same draws for all that are compared.
         images: How many patients, or images of unknown ones, are drawn from.
+        limits: Between which the metric lies.
+        trials: Of a share of images: how many patients it is a share of; else None.
     """
 
     seeds: tuple[int, ...]
     values: Float[np.ndarray, " seeds"]
     drawn: Float[np.ndarray, "seeds draws"]
     images: int
+    limits: tuple[float, float] = ANY
+    trials: int | None = None
 
     def __sub__(self, other: "Repeated") -> "Repeated":
         """Seed by seed, of those that both have, and draw by draw: what both share cancels."""
@@ -46,7 +62,7 @@ class Repeated:
     def of(self, seeds: tuple[int, ...]) -> "Repeated":
         """Some of the seeds."""
         rows = [self.seeds.index(seed) for seed in seeds]
-        return Repeated(seeds, self.values[rows], self.drawn[rows], self.images)
+        return replace(self, seeds=seeds, values=self.values[rows], drawn=self.drawn[rows])
 
     @property
     def mean(self) -> float:
@@ -60,12 +76,20 @@ class Repeated:
 
     def spread(self) -> Spread:
         """Mean, deviation and interval."""
-        return Spread(self.mean, self.sd, *self._interval(), len(self.values))
+        low, high = self._interval()
+        if low is None or high is None:
+            return Spread(self.mean, self.sd, None, None, len(self.values))
+        if self.trials and self.values[0] in (0, 1) and np.ptp(self.values) == 0:
+            # Every draw repeats it: no proof that it is flawless.
+            low, high = flawless_interval(float(self.values[0]), self.trials)
+        # Student's t knows no bounds.
+        low, high = max(low, self.limits[0]), min(high, self.limits[1])
+        return Spread(self.mean, self.sd, low, high, len(self.values))
 
     def tested(self) -> Difference:
         """Whether a difference is more than other images and other seeds might have made it."""
         low, high = self._interval()
-        return Difference(self.mean, low, high, self._p())
+        return Difference(self.mean, low, high, self._p(), self.sd)
 
     @cached_property
     def _variances(self) -> tuple[float, float]:
@@ -114,7 +138,14 @@ def mean_of(parts: Sequence[Repeated]) -> Repeated:
         np.mean([one.values for one in same], axis=0),
         np.mean(drawn, axis=0) if all(d.size for d in drawn) else np.empty((len(common), 0)),
         min(one.images for one in parts),
+        parts[0].limits,
+        min(one.trials or 0 for one in parts) or None,
     )
+
+
+def limits_of(name: str) -> tuple[float, float]:
+    """Between which a metric lies: most are shares, or means of such."""
+    return (0.0, np.inf) if name.partition("/")[0] in NO_LIMIT else UP_TO_ONE
 
 
 def repeated(
@@ -140,12 +171,16 @@ def repeated(
     same = [paired(like, table)[1] for table in tables.values()]
     once = [measure(table, question_of(table, None), np.ones((1, len(table)))) for table in same]
     drawn = [_drawn(table, draws, seed) for table in same]
+    # Whom a share is of does not depend on the seed.
+    shares = shares_of(same[0], question_of(same[0], None))
+    counted = {name: len(np.unique(units(same[0].groups)[among])) for name, among in shares.items()}
     found = {}
     for name in once[0]:
         values = np.array([metrics[name][0] for metrics in once])
         if not np.isnan(values).any():
             rows = np.stack([metrics.get(name, np.empty(0)) for metrics in drawn])
-            found[name] = Repeated(tuple(tables), values, rows, images)
+            limits, trials = limits_of(name), counted.get(name)
+            found[name] = Repeated(tuple(tables), values, rows, images, limits, trials)
     return found
 
 

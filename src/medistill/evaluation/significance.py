@@ -22,12 +22,14 @@ class Difference:
         low: Lower end of the 95 % interval of the paired bootstrap.
         high: Upper end.
         p: Two-sided share of draws on the other side of zero; at least 1 / (draws + 1).
+        sd: Standard deviation over the seeds that both have; None for one.
     """
 
     value: float | None
     low: float | None
     high: float | None
     p: float | None
+    sd: float | None = None
 
 
 def paired_differences(

@@ -17,7 +17,7 @@ WIDE = (4.8, 2.8)
 LONGEST = 18  # letters of a name in a legend
 SERIES: Final = tuple(f"#01020{number}" for number in range(6))
 DASHES: Final = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MARKERS: Final = ("o", "D", "s", "^", "v", "P")
+MARKERS: Final = ("o", "D", "s", "^", "v", "P", "X")  # one more than colours: 84 looks
 VARIABLES: Final = {
     INK: "ink", MUTED: "muted", HAIR: "hair", PAPER: "paper",
     **{colour: f"series-{number}" for number, colour in enumerate(SERIES)},

@@ -7,11 +7,12 @@ from medistill.assemble import method_name
 from medistill.errors import Failure, UserError
 from medistill.recipe import Recipe, dump
 from medistill.report.rivals.account import Account
-from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.budget import Budget, sentences
 from medistill.report.rivals.conclusions import overall
 from medistill.report.wording import METRICS, counted, inside
 from medistill.results import RunFolder, read_json, read_known, write_text
 from medistill.runs.comparing.asking import grid_of
+from medistill.runs.comparing.entrants import method_of
 from medistill.runs.comparing.grid import Cell, Entry, Grid, Origin
 from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.running import Begin, Runs
@@ -39,8 +40,8 @@ def compare(
         recipe: What all runs share; its `compare:` block says in what they differ.
         out: Folder of the comparison; each run is a folder below `cells/` there.
         jobs: How many runs work at once.
-        max_mb: The best network whose weights take no more is named.
-        max_ms: The same of the latency of an image.
+        max_mb: The best student whose weights take no more is named.
+        max_ms: The same of the latency of an image, or of a volume.
         console: Where to say what happens.
         begin: How a run is begun; by default in a process of its own.
 
@@ -61,9 +62,12 @@ def compare(
     runs.finish()
     account = _account(recipe, runs, absent, folder)
     write_csv(folder, grid, runs.finished())
-    page = write_account(folder, account, Budget(max_mb, max_ms))
+    budget = Budget(max_mb, max_ms)
+    page = write_account(folder, account, budget)
     for sentence in overall(account):
         console.say(sentence)
+    for data, said in sentences(account, budget).items():
+        console.say(f"The best on {data} within {budget}: {said}")
     console.say(f"comparison: {page}")
     _refuse_failures(runs, folder)
     return page
@@ -93,7 +97,7 @@ def _account(recipe: Recipe, runs: Runs, absent: Sequence[Absent], folder: Path)
         metric=runs.metric,
         seeds=grid.seeds,
         tune=recipe.compare.tune if recipe.compare else 1,
-        settings=_shared(recipe, outlines=grid.outlines),
+        settings={**_shared(recipe, outlines=grid.outlines), **_staged(grid)},
         standings=verdicts.standings,
         rankings=verdicts.rankings,
         labels={name: entry.label for name, entry in grid.entries.items()},
@@ -166,6 +170,12 @@ def _shared(recipe: Recipe, *, outlines: bool) -> dict[str, str]:
         if training.select in METRICS
         else f"the {training.select}",
     }
+
+
+def _staged(grid: Grid) -> dict[str, str]:
+    """Whose student begins to learn only after a stage without it, which no other has."""
+    labels = [e.label for e in grid.entries.values() if method_of(e.method).stages > 1]
+    return {"a stage of as many epochs before the student's": ", ".join(labels)} if labels else {}
 
 
 def _measured_on(grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:

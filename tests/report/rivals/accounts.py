@@ -27,7 +27,7 @@ def spread(mean: float, sd: float | None = 0.015) -> Spread:
 
 
 def against(rival: str, value: float, p: float) -> Against:
-    return Against(rival, value, value - 0.05, value + 0.05, p / 3, p)
+    return Against(rival, value, value - 0.05, value + 0.05, p / 3, p, 0.02)
 
 
 def row(entry: str, mean: float, **changes: Any) -> Row:
@@ -44,9 +44,21 @@ def row(entry: str, mean: float, **changes: Any) -> Row:
         "cost": TEACHER if entry == "lora" else COST,
         "step_seconds": 0.052 if entry == "student_alone" else 0.071,
         "peak_bytes": 412e6 if entry != "lora" else 6.1e9, "best": None, "alone": None,
-        "runs": tuple(f"{entry}--seed{seed}" for seed in range(3)),
+        "runs": runs(entry), "chosen": f"{runs(entry)[1]}",
     }  # fmt: skip
+    if "runs" in changes:
+        facts["chosen"] = changes["runs"][1]
     return Row(**{**facts, **changes})
+
+
+def runs(
+    entry: str, data: str = "covid_ct", student: str = "shufflenet", block: Any = None
+) -> tuple[str, ...]:
+    """Names of cells, without what makes no difference to them."""
+    teacher = (block or {}).get("teacher", "vit") if entry != "student_alone" else None
+    parts = [data, teacher or "no_teacher", student if entry != "lora" else "no_student"]
+    parts += ["from_start"] if (block or {}).get("start") and entry != "lora" else []
+    return tuple("--".join([*parts, entry, f"seed{seed}"]) for seed in range(3))
 
 
 def standing(
@@ -55,7 +67,7 @@ def standing(
     """A block that RD leads: certainly over hint, by noise over the rest."""
     rows = [
         row(
-            entry, mean + shift,
+            entry, mean + shift, runs=runs(entry, data, student, changes),
             best=None if entry in ("reprogramming_distillation", "lora") else
             against("RD", mean - 0.69, 0.004 if entry == "hint" else 0.21),
             alone=None if entry in ("student_alone", "lora") else

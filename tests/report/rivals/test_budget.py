@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medistill.report.rivals.account import Account
-from medistill.report.rivals.budget import MEGABYTE, Budget, best_within, points
+from medistill.report.rivals.budget import (
+    MEGABYTE,
+    Budget,
+    best_within,
+    front_table,
+    points,
+    record,
+    sentences,
+)
 
 from .accounts import TEACHER, account, row, spread, standing
 
@@ -72,6 +80,34 @@ class TestBest:
         rows = (replace(row("hint", 0.9), validation=0.0),)
         assert best_within(account(standing(rows=rows)), Budget())["covid_ct"] is not None
 
+    def test_only_students_are_chosen(self) -> None:
+        rows = tuple(replace(one, validation=0.99) if not one.student else one
+                     for one in standing().rows)  # fmt: skip
+        (found,) = best_within(account(standing(rows=rows)), Budget(1000)).values()
+        assert found is not None
+        assert found[1].label == "RD"
+
+    def test_equals_on_validation_are_not_told_apart_by_test(self) -> None:
+        level = sum([0.66, 0.63, 0.51]) / 3, sum([0.51, 0.63, 0.66]) / 3
+        rows = (
+            replace(row("reprogramming_distillation", 0.9), validation=max(level)),
+            replace(row("logit_distillation", 0.6), validation=min(level)),
+        )
+        (found,) = best_within(account(standing(rows=rows)), Budget(10)).values()
+        assert found is not None
+        assert found[1].label == "KD", "the recipe names it first"
+
+    def test_record_has_bounds_and_what_was_chosen(self) -> None:
+        found = record(account(), Budget(10, 3))
+        assert (found["megabytes"], found["milliseconds"]) == (10, 3)
+        best = found["best"]["covid_ct"]
+        assert (best["student"], best["teacher"], best["label"]) == ("shufflenet", "vit", "RD")
+        assert best["folder"].startswith("cells/covid_ct--vit--shufflenet--reprogramming")
+        assert best["cost"]["bytes"] == 5_146_000
+        assert record(account(), Budget(0.1))["best"] == {"covid_ct": None}
+        assert record(account(), Budget()) == {}
+        assert sentences(account(), Budget()) == {}
+
     def test_each_set_has_its_own(self) -> None:
         found = best_within(account(standing(), standing("busi", shift=0.1)), Budget(10))
         assert {data: choice and choice[0].data for data, choice in found.items()} == {
@@ -117,6 +153,37 @@ class TestFront:
         two = points(account(standing(), standing(student="resnet18")), "covid_ct", "bytes")
         assert "RD" in one
         assert {"RD, shufflenet", "RD, resnet18", "lora", "probe of vit"} <= {p.name for p in two}
+
+    def test_teachers_and_starts_are_named_where_they_make_a_difference(self) -> None:
+        blocks = [
+            standing(teacher=teacher, start=start)
+            for start in (None, "runs/begun")
+            for teacher in ("vit", "clip")
+        ]
+        found = [p.name for p in points(account(*blocks), "covid_ct", "bytes")]
+        assert {
+            "RD, taught by vit", "RD, taught by clip", "RD, taught by vit, from begun",
+            "student alone", "student alone, from begun", "lora, vit", "lora, clip",
+        } <= set(found)  # fmt: skip
+        assert found.count("student alone") == 1, "it has no teacher"
+
+    def test_equals_of_one_cost_are_on_the_front_together(self) -> None:
+        level = sum([0.66, 0.63, 0.51]) / 3, sum([0.51, 0.63, 0.66]) / 3
+        rows = (row("hint", level[0]), row("logit_distillation", level[1]))
+        found = points(account(standing(rows=rows, probe={})), "covid_ct", "bytes")
+        assert [p.front for p in found] == [True, True]
+
+    def test_table_names_the_front_of_each_cost_with_its_folders(self) -> None:
+        table = front_table(account())
+        assert table is not None
+        assert table.head == ["data", "cost", "network", "it takes", "accuracy in %", "folder"]
+        assert [line[1:5] for line in table.rows] == [
+            ["latency an image", "RD", "2.91 ms", "69.0"],
+            ["latency an image", "lora", "101 ms", "78.0"],
+            ["weights", "RD", "5.15 MB", "69.0"], ["weights", "lora", "343 MB", "78.0"],
+        ]  # fmt: skip
+        assert table.rows[0][5].endswith("reprogramming_distillation--seed1")
+        assert front_table(account(standing(rows=(), probe={}))) is None
 
     def test_teacher_of_two_students_is_one_point(self) -> None:
         found = points(account(standing(), standing(student="resnet18")), "covid_ct", "bytes")

@@ -55,9 +55,23 @@ class TestLeading:
 
     def test_one_seed_has_no_deviation(self) -> None:
         alone = replace(row("hint", 0.6), metrics={"accuracy": spread(0.6, None)})
-        assert leading(account(), standing(rows=(alone,))) == [
+        assert leading(account(seeds=(0,)), standing(rows=(alone,))) == [
             "On covid_ct · vit to shufflenet hint leads with 60.0 %."
         ]
+
+    def test_seeds_that_are_missing_are_told(self) -> None:
+        alone = replace(row("hint", 0.6), metrics={"accuracy": spread(0.6, None)})
+        (lead,) = leading(account(), standing(rows=(alone,)))
+        assert lead.endswith("hint leads with 60.0 % (1 of 3 seeds).")
+
+    def test_nobody_is_behind_a_leader_of_lower_means(self) -> None:
+        # Over the seeds that both have, who lacks some may lie ahead of a leader of all seeds.
+        rows = (
+            row("reprogramming_distillation", 0.7),
+            row("hint", 0.8, best=against("RD", 0.1, 0.001)),
+        )
+        (lead,) = leading(account(), standing(rows=rows))
+        assert "ahead of" not in lead
 
     def test_what_was_not_tested_is_neither_ahead_nor_noise(self) -> None:
         untested = replace(against("RD", -0.1, 0.0), corrected=None)
@@ -93,6 +107,16 @@ class TestOverall:
     def test_leaders_of_many_are_counted_the_most_frequent_first(self) -> None:
         said, *_ = self.blocks(*[row("hint", 0.6)] * 2, *[row("logit_distillation", 0.6)] * 3)
         assert said == "The highest mean is that of KD in 3 and hint in 2 of 5 blocks."
+
+    def test_equals_lead_together(self) -> None:
+        level = sum([0.66, 0.63, 0.51]) / 3, sum([0.51, 0.63, 0.66]) / 3
+        assert level[0] != level[1], "the order of the sum must matter"
+        blocks = [standing(rows=(row("hint", level[0]), row("logit_distillation", level[1])))] * (
+            FEW + 1
+        )
+        assert overall(account(*blocks))[0] == (
+            "The highest mean is that of hint in 5 and KD in 5 of 5 blocks."
+        )
 
     def test_what_is_certainly_worse_is_not_left_out(self) -> None:
         worse = row("hint", 0.6, alone=against("student alone", -0.1, 0.01))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from medistill.report.canvas import MUTED, SERIES
 from medistill.report.rivals import figures
-from medistill.report.rivals.figures import LONGEST, Point, forest, plane, ranks, sizes
+from medistill.report.rivals.figures import Point, forest, plane, ranks, sizes
 from medistill.report.rivals.tables import place
 from medistill.report.wording import value_of
 from medistill.spreads import Spread
@@ -118,7 +118,7 @@ LINES = {"RD": [(42, spread(0.57)), (425, spread(0.69))], "alone": [(42, spread(
 
 class TestSizes:
     def test_means_stand_over_the_number_of_images(self, axes: list[Axes]) -> None:
-        told = words(sizes(LINES, "accuracy", "covid & <ct>", "images"))
+        told = words(sizes(LINES, "accuracy", "covid & <ct>", "images", list(LINES)))
         (found,) = axes
         assert names(found) == ["RD", "alone"]
         assert [label.get_text() for label in found.get_xticklabels()] == ["42", "425"]
@@ -129,9 +129,26 @@ class TestSizes:
         )
 
     def test_metric_without_a_unit_is_not_multiplied(self, axes: list[Axes]) -> None:
-        sizes(LINES, "auroc", "x", "volumes")
+        sizes(LINES, "auroc", "x", "volumes", list(LINES))
         assert axes[0].lines[0].get_ydata() == pytest.approx([0.57, 0.69])
         assert axes[0].get_ylabel() == "AUROC"
+
+    def test_what_does_not_stand_out_is_grey_and_named_once(self, axes: list[Axes]) -> None:
+        lines = {f"m{number}": LINES["RD"] for number in range(20)}
+        told = words(sizes(lines, "accuracy", "x", "images", ["m7", "m3"]))
+        grey = [line for line in axes[0].lines if line.get_color() == MUTED]
+        assert len(grey) == 18
+        assert names(axes[0]) == ["m7", "m3", "others"]
+        assert all(f"{name} 57.0 %" in told for name in lines)
+
+    def test_what_stands_out_in_two_figures_looks_alike(self, axes: list[Axes]) -> None:
+        for lines in (LINES, {"more": LINES["RD"], **LINES}):
+            sizes(lines, "accuracy", "x", "images", ["alone", "RD"])
+        looks = [
+            {str(line.get_label()): line.get_color() for line in one.lines if line.get_marker()}
+            for one in axes
+        ]
+        assert looks[0]["RD"] == looks[1]["RD"] != looks[0]["alone"] == looks[1]["alone"]
 
 
 class TestPlane:
@@ -140,10 +157,10 @@ class TestPlane:
         Point("beaten", 200.0, 0.7, 2, False),
     )  # fmt: skip
 
-    def test_only_the_front_is_joined_named_and_told(self, axes: list[Axes]) -> None:
+    def test_only_the_front_is_joined_numbered_and_told(self, axes: list[Axes]) -> None:
         told = words(plane(self.POINTS, "accuracy", "latency an image", "ms"))
         (found,) = axes
-        assert texts(found) == ["cheap", "dear"]
+        assert texts(found) == ["1", "2"]
         assert list(found.lines[0].get_xdata()) == [1, 100]
         assert len(dots(found)) == 3
         assert told.endswith("the front: cheap 60.0 % at 1.00 ms, dear 80.0 % at 100 ms.")
@@ -154,9 +171,9 @@ class TestPlane:
         assert axes[0].get_xlabel() == "weights (MB)"
         assert axes[0].get_xscale() == "log"
 
-    def test_long_name_ends_before_it_covers_the_others(self, axes: list[Axes]) -> None:
-        plane([Point("x" * 80, 1.0, 0.5, 9, True)], "accuracy", "weights", "MB")
-        assert len(texts(axes[0])[0]) == LONGEST
+    def test_gigabytes_are_told_as_megabytes(self, axes: list[Axes]) -> None:
+        told = words(plane([Point("x", 1234.0, 0.5, 9, True)], "accuracy", "weights", "MB"))
+        assert told.endswith("x 50.0 % at 1,234 MB.")
 
 
 def test_words_and_table_call_a_block_the_same(axes: list[Axes]) -> None:

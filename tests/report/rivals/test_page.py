@@ -13,7 +13,18 @@ from medistill.report.rivals.conclusions import overall, verdict
 from medistill.report.rivals.page import page
 from tests.report.reading import Reader, read
 
-from .accounts import EVIL, LARGE, account, against, ranking, row, six_blocks, standing, three_sizes
+from .accounts import (
+    EVIL,
+    LARGE,
+    account,
+    against,
+    ranking,
+    row,
+    six_blocks,
+    spread,
+    standing,
+    three_sizes,
+)
 
 GOLDEN = Path(__file__).with_name("golden_page.txt")
 NO_BOUND = Budget()
@@ -131,7 +142,7 @@ class TestBudget:
 
     def test_nothing_within_is_said(self) -> None:
         said = page_of(account(), Budget(milliseconds=0.1)).text
-        assert "covid_ct: no network stays within 0.1 ms." in said
+        assert "The best within 0.1 ms:\ncovid_ct: none stays within it." in said
 
     def test_a_network_whose_cost_nobody_measured_is_not_within(self) -> None:
         rows = tuple(replace(row, cost={}) for row in standing().rows)
@@ -140,3 +151,25 @@ class TestBudget:
     def test_the_front_is_what_nothing_beats_in_both(self) -> None:
         front = [p for p in points(account(), "covid_ct", "latency_ms_p50") if p.front]
         assert [(p.name, p.cost) for p in front] == [("lora", 101.0), ("RD", 2.91)]
+
+
+class TestSeeds:
+    def test_that_vary_are_counted(self) -> None:
+        assert "count other images and other seeds; p is" in page_of(account()).text
+
+    def test_of_one_nobody_knows_what_another_changes(self) -> None:
+        rows = tuple(replace(r, metrics={"accuracy": spread(0.6, None)}) for r in standing().rows)
+        said = page_of(account(standing(rows=rows), seeds=(0,))).text
+        assert "count other images alone: with one seed nobody knows what another changes" in said
+        assert "and other seeds" not in said
+
+    def test_that_are_missing_are_told_wherever_a_row_stands(self) -> None:
+        rows = tuple(
+            replace(r, metrics={"accuracy": spread(0.69, None)}) if r.label == "RD" else r
+            for r in standing().rows
+        )
+        said = page_of(account(standing(rows=rows))).text
+        assert "of a row with one seed other images alone" in said
+        assert "Where seeds are missing, differences are over those that both have." in said
+        assert "RD 69.0 65.0 to 73.0 (1 of 3 seeds)" in said
+        assert "teacher (probe) 75.9 71.9 to 79.9 " in said

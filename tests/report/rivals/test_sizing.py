@@ -12,7 +12,7 @@ from medistill.report.rivals.budget import Budget
 from medistill.report.rivals.page import page
 from medistill.report.rivals.sizing import growing, small, within
 from tests.report.reading import Reader, read
-from tests.report.sketching import names, sketch
+from tests.report.sketching import sketch
 
 from .accounts import account, ranking, row, six_blocks, standing, three_sizes
 
@@ -29,6 +29,15 @@ def sized(*fractions: float, **changes: str) -> list[Standing]:
     ]
 
 
+def of_volumes() -> Account:
+    """Networks of which the time of a volume is known."""
+    rows = tuple(
+        replace(one, cost={"seconds_a_volume": 2.0 if one.student else 9.0})
+        for one in standing().rows
+    )
+    return account(standing(rows=rows, probe={}), samples="volumes")
+
+
 def shown(found: Account) -> Reader:
     return read(together(growing(found)))
 
@@ -40,7 +49,7 @@ class TestGrowing:
 
     def test_every_entry_is_a_line_from_few_images_to_many(self, axes: list[Axes]) -> None:
         growing(account(*sized(1.0, 0.1, 0.25)))
-        assert len(names(axes[0])) == 7
+        assert len(axes[0].lines) >= 7
         assert list(axes[0].lines[0].get_xdata()) == [40, 100, 400]
 
     def test_pairs_that_differ_in_more_than_the_size_have_figures_of_their_own(self) -> None:
@@ -74,21 +83,36 @@ class TestWithin:
     def test_without_a_bound_nothing_is_said(self) -> None:
         assert within(account(), Budget()) == []
 
-    def test_foundation_model_is_named_as_itself(self) -> None:
-        assert "covid_ct: vit by lora, 343 MB, 101 ms;" in self.said(account(), Budget(1000))
+    def test_only_students_are_chosen_and_named_whole_with_their_folder(self) -> None:
+        said = self.said(account(), Budget(1000))
+        assert "covid_ct: shufflenet by RD, 5.15 MB, 2.91 ms;" in said
+        assert said.strip().endswith("; cells/covid_ct--vit--shufflenet--"
+                                     "reprogramming_distillation--seed1")  # fmt: skip
+
+    def test_teacher_and_start_are_told_where_there_are_several(self) -> None:
+        better = standing(teacher="clip", start="runs/begun", shift=0.1)
+        said = self.said(account(standing(), better), Budget(10))
+        assert "shufflenet from begun by RD taught by clip, 5.15 MB" in said
+
+    def test_time_of_a_volume_is_what_counts_for_volumes(self) -> None:
+        slow = {"bytes": 5e6, "seconds_a_volume": 3.0, "latency_ms_p50": 1.0}
+        rows = tuple(replace(one, cost=slow) for one in standing().rows)
+        found = account(standing(rows=rows), samples="volumes")
+        assert "none stays within it" in self.said(found, Budget(milliseconds=2999))
+        assert "5.00 MB, 3.00 s;" in self.said(found, Budget(milliseconds=3000))
 
     def test_value_is_that_of_the_test_images(self) -> None:
         said = self.said(account(), Budget(10))
-        assert "chosen on validation, on test accuracy 69.0 ± 1.5 %." in said
+        assert "chosen on validation, on test accuracy 69.0 ± 1.5 %; cells/" in said
 
     def test_metric_without_a_unit_has_none(self) -> None:
-        assert "AUROC 0.770 ± 0.015." in self.said(account(metric="auroc"), Budget(10))
+        assert "AUROC 0.770 ± 0.015; cells/" in self.said(account(metric="auroc"), Budget(10))
 
     def test_each_set_has_a_sentence(self) -> None:
         rows = tuple(replace(one, cost={}) for one in standing("busi").rows)
         said = self.said(account(standing(), standing("busi", rows=rows)), Budget(10))
         assert "covid_ct: shufflenet by RD" in said
-        assert "busi: no network stays within 10 MB." in said
+        assert "busi: none stays within it." in said
 
 
 class TestSmall:
@@ -100,8 +124,12 @@ class TestSmall:
     def test_each_set_has_a_picture_of_each_cost(self) -> None:
         text = read(together(small(six_blocks(), Budget()))).text
         for data in ("covid_ct", "busi", "btc"):
-            assert f"{data}, by latency an image." in text
-            assert f"{data}, by weights." in text
+            assert f"{data}, by latency an image. 1: RD, " in text
+            assert f"{data}, by weights. 1: RD, " in text
+
+    def test_volumes_have_a_picture_of_their_time(self) -> None:
+        text = read(together(small(of_volumes(), Budget()))).text
+        assert "covid_ct, by time a volume. 1: RD; 2: lora." in text
 
     def test_of_no_cost_at_all_only_the_table_is_left(self) -> None:
         rows = (replace(row("hint", 0.6), cost={}),)
@@ -115,8 +143,9 @@ def test_every_table_across_blocks_follows_the_words_about_it() -> None:
     places = [
         text.index(words)
         for words in (
-            "Every method in every block.", "its probe student alone KD", "Average ranks over",
-            "Mean gain over the student alone, over sets", "What matters in a method",
+            "Every method in every block.", "its probe FM (lora) student alone KD",
+            "Average ranks over",
+            "Mean gain over the student alone by foundation model", "What matters in a method",
         )
     ]  # fmt: skip
     assert places == sorted(places)

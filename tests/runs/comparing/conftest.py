@@ -15,6 +15,18 @@ from tests.trained import Phantoms, quick_finish, refuse_network, write_recipe
 BLOCK = {"methods": ["rd"], "seeds": [0, 1]}
 
 
+class Noted(Console):
+    """Says everything to a file."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(quiet=True)
+        self.file = file
+
+    def say(self, text: str) -> None:
+        with self.file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{text}\n")
+
+
 def asked(folder: Path, phantoms: Phantoms, **changes: Any) -> Recipe:
     """The tiny recipe with a block of its own."""
     return read_recipe(recipe_file(folder, phantoms, **changes))
@@ -38,5 +50,6 @@ def compared(tmp_path_factory: pytest.TempPathFactory, phantoms: Phantoms) -> It
         refuse_network(patch)
         quick_finish(patch)
         recipe = asked(folder, phantoms, data=data)
-        compare(recipe, folder / "out", max_ms=5, console=Console(quiet=True), begin=Here())
+        noted = Noted(folder / "said.txt")
+        compare(recipe, folder / "out", max_ms=5, console=noted, begin=Here())
     yield folder / "out"

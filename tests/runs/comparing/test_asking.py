@@ -50,6 +50,37 @@ class TestFlags:
         assert found.compare.methods == ("kd",)
         assert list(found.compare.variants) == ["late"]
 
+    def test_names_of_the_recipe_itself_are_known(self, tmp_path: Path) -> None:
+        data = {"root": "sets/breast", "patient_pattern": "x_(.*)"}
+        recipe = validate({**BASE, "data": data, "compare": {"teachers": {"other": "run:o"}}})
+        flags = {
+            "data": ("breast",),
+            "teachers": ("test_resnet", "other"),
+            "students": ("test_efficientnet",),
+        }
+        found = grid_of(with_flags(recipe, flags), tmp_path)
+        assert found.sets == found.base["data"]["roots"]
+        assert found.sets["breast"]["patient_pattern"] == "x_(.*)"
+        assert found.teachers == {"test_resnet": found.base["teacher"], "other": {"name": "run:o"}}
+        assert found.students == {"test_efficientnet": found.base["student"]}
+
+    def test_another_place_for_the_recipes_own_set_leaves_the_rest_of_it(self) -> None:
+        recipe = validate(
+            {**BASE, "data": {"roots": {"a": {"root": "x", "patient_pattern": "p(.*)"}}}}
+        )
+        found = with_flags(recipe, {"data": ("a=elsewhere",)})
+        assert found.compare is not None
+        assert found.compare.data["a"]["root"] == "elsewhere"
+        assert found.compare.data["a"]["patient_pattern"] == "p(.*)"
+
+    def test_another_network_has_nothing_of_the_one_whose_name_it_takes(self) -> None:
+        teachers = {"t": {**BASE["teacher"], "mean": 0.4}}
+        flags = {"teachers": ("t=run:x",), "students": ("test_efficientnet=timm/test_vit",)}
+        found = with_flags(asked(teachers=teachers), flags)
+        assert found.compare is not None
+        assert found.compare.teachers == {"t": "run:x"}
+        assert found.compare.students == {"test_efficientnet": "timm/test_vit"}
+
     def test_a_flag_of_nothing_is_no_flag(self) -> None:
         assert with_flags(asked(), {}) == asked()
 
@@ -82,6 +113,15 @@ class TestFolders:
 class TestGrid:
     def test_seeds_that_are_said_twice_are_run_once(self, tmp_path: Path) -> None:
         assert grid(tmp_path, seeds=[3, 3, 1]).seeds == (3, 1)
+
+    @pytest.mark.parametrize(
+        "twice", [{"fractions": [1, 0.5, 1.0]}, {"starts": [None, "run:x/best", None]}]
+    )
+    def test_what_is_said_twice_makes_each_block_once(
+        self, tmp_path: Path, twice: dict[str, Any]
+    ) -> None:
+        blocks = grid(tmp_path, **twice).blocks
+        assert len(blocks) == len(set(blocks)) == 2
 
     @pytest.mark.parametrize("metric", ["sensitivity", "specificity", "", "Accuracy"])
     def test_a_metric_that_means_little_over_classes_is_none(

@@ -14,12 +14,14 @@ import pytest
 
 from medistill.errors import Failure, UserError
 from medistill.results import RunFolder, read_json, read_metrics
+from medistill.runs import compare as module
 from medistill.runs.compare import compare
 from medistill.runs.console import Console
 from tests.attempts import Here
 from tests.report.reading import read
 from tests.trained import Phantoms
 
+from . import made
 from .conftest import asked, recipe_file
 
 QUIET = Console(quiet=True)
@@ -87,6 +89,16 @@ class TestFinished:
         assert "busi: there is nothing at" in said
         assert "Its authors give it out." in said
         assert "The best within 5 ms:" in said
+
+    def test_what_stays_within_the_budget_is_said_and_lies_in_the_files(
+        self, compared: Path
+    ) -> None:
+        best = read_json(compared / "comparison.json")["budget"]["best"]["breast"]
+        assert (compared / best["folder"] / "metrics.json").exists()
+        assert best["folder"] in (compared / "comparison.md").read_text()
+        said = (compared.parent / "said.txt").read_text()
+        assert f"The best on breast within 5 ms: {best['student']} by {best['label']}, " in said
+        assert best["folder"] in said
 
     def test_tables_for_papers_lie_beside_it(self, compared: Path) -> None:
         assert "| data | student |" in (compared / "comparison.md").read_text()
@@ -178,3 +190,10 @@ def workers_in(out: Path) -> list[str]:
             if re.search(rb"comparing\.cell\x00" + os.fsencode(out), line):
                 found.append(process.name)
     return found
+
+
+def test_the_page_names_whose_student_begins_after_a_stage_without_it(tmp_path: Path) -> None:
+    several = made.grid(tmp_path, methods=["rd", "direct"], seeds=[0])
+    (told,) = module._staged(several).items()
+    assert told == ("a stage of as many epochs before the student's", "direct reprogramming")
+    assert not module._staged(made.grid(tmp_path, methods=["rd"], seeds=[0]))

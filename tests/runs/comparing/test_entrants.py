@@ -13,6 +13,7 @@ from medistill.runs.comparing.entrants import (
     distils,
     file_of,
     label,
+    method_of,
     reference_of,
     trains_several,
 )
@@ -81,6 +82,19 @@ class TestVariants:
         assert str(error.value).startswith(said)
         assert "\n" not in str(error.value)
 
+    def test_that_go_by_the_name_of_their_method_are_called_as_it_is(self, tmp_path: Path) -> None:
+        variants = {
+            "attention_transfer": {"method": "attention_transfer", "teacher.grid": None},
+            "vid": {"method": "vid"}, "plain": {"method": "vid"},
+        }  # fmt: skip
+        found = grid(tmp_path, variants=variants).entries
+        assert [found[name].label for name in variants] == ["AT", "VID", "plain"]
+
+    def test_two_of_one_label_are_refused(self, tmp_path: Path) -> None:
+        for names in (("vid", "VID"), ("VID", "vid")):
+            with pytest.raises(UserError, match="is called VID, as another; rename it"):
+                grid(tmp_path, variants={name: {"method": "vid"} for name in names})
+
     def test_a_method_that_does_not_compete_is_no_stage(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"late\.after = 'kd' is neither a method here"):
             grid(tmp_path, variants={"late": {"after": "kd"}})
@@ -128,3 +142,18 @@ def test_the_recipes_own_method_competes_with_its_own_settings() -> None:
     methods = {cell.entry: found.recipe(cell).method for cell in wanted(found, {})}
     assert methods["reprogramming_distillation"]["weights"] == {"geometry": 3}
     assert methods["student_alone"] == {"name": "student_alone"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("logit_distillation", "KD"),
+        ("dist", "DIST"),
+        ("semckd", "SemCKD"),
+        ("vpt_deep", "VPT-deep"),
+        ("knowledge_decomposition", "LoRKD"),
+        ("direct_reprogramming", "direct reprogramming"),
+    ],
+)
+def test_a_method_is_called_as_its_paper_does(name: str, said: str) -> None:
+    assert label(method_of(name)) == said

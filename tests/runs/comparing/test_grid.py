@@ -120,6 +120,15 @@ class TestVariants:
         assert recipe.student.name == "timm/test_resnet"
         assert (recipe.student.weights, recipe.student.mean) == ("random", 0.5)
 
+    def test_train_it_under_its_own_terms_and_shown_what_it_was_shown(self) -> None:
+        section = {**BASE["teacher"], "licence": "CC-BY-NC-4.0", "stretch": True}
+        found = grid(variants=THEN, teachers={"a": section})
+        recipes = {c.entry: found.recipe(c) for c in wanted(found, ended(found))}
+        student, teacher = recipes["tuned"].student, recipes["tuned+kd"].teacher
+        assert (student.licence, student.stretch) == ("CC-BY-NC-4.0", True)
+        assert teacher is not None
+        assert (teacher.licence, teacher.stretch) == ("CC-BY-NC-4.0", None)
+
     def test_wait_for_the_run_that_is_their_teacher(self) -> None:
         found = grid(variants=THEN)
         merits = ended(found)

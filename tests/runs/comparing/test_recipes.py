@@ -27,6 +27,20 @@ def test_every_run_that_is_asked_for_has_a_recipe(path: Path, tmp_path: Path) ->
             method_settings(grid.recipe(cell))
 
 
+@pytest.mark.parametrize("stem", ["quick-compare", "table3", "table4"])
+def test_training_is_measured_by_full_fine_tuning_of_the_foundation_model(
+    stem: str, tmp_path: Path
+) -> None:
+    (path,) = (path for path in COMPARING if path.stem == stem)
+    grid = grid_of(read_recipe(path), tmp_path)
+    full = grid.entries["full"]
+    assert (full.method, full.makes_student) == ("full_fine_tuning", False)
+    for block, entry in grid.competing():
+        if entry is full and block.teacher:
+            made = grid.recipe_of(block, entry)
+            assert made.student.name == grid.teachers[block.teacher]["name"]
+
+
 @pytest.mark.parametrize("stem", SEVERAL)
 def test_those_of_several_tasks_train_them_together(stem: str, tmp_path: Path) -> None:
     (path,) = (path for path in COMPARING if path.stem == stem)

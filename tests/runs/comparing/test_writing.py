@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from medistill.results import RunFolder, write_json
+from medistill.report.rivals.budget import Budget
+from medistill.results import RunFolder, read_json, write_json
 from medistill.runs.comparing.grid import Grid, wanted
-from medistill.runs.comparing.writing import COLUMNS, write_csv
+from medistill.runs.comparing.writing import COLUMNS, write_account, write_csv
+from tests.report.rivals.accounts import account
 
 from .made import IMAGES, grid, leave_all
 
@@ -38,6 +40,19 @@ def test_names_come_back_as_they_were(tmp_path: Path, name: str) -> None:
     found = written(grid(tmp_path, data={name: "x"}, methods=["student_alone"]), tmp_path)
     assert {row["data"] for row in found} == {name}
     assert {row["task"] for row in found if row["split"]} == {name}
+
+
+def test_what_a_budget_allows_stands_in_the_json_and_above_the_tables(tmp_path: Path) -> None:
+    write_account(tmp_path, account(), Budget(10, 5))
+    found = read_json(tmp_path / "comparison.json")["budget"]
+    assert (found["megabytes"], found["milliseconds"]) == (10, 5)
+    assert found["best"]["covid_ct"]["label"] == "RD"
+    said = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert said.startswith("The best within 10 MB and 5 ms:\n\n- **covid_ct**: shufflenet by RD")
+    assert "\n\nEvery method in every block." in said
+    write_account(tmp_path, account(), Budget())
+    assert read_json(tmp_path / "comparison.json")["budget"] is None
+    assert (tmp_path / "comparison.md").read_text(encoding="utf-8").startswith("Every method")
 
 
 def test_costs_that_nobody_measured_are_empty_and_others_stand_there(tmp_path: Path) -> None:

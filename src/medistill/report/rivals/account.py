@@ -23,6 +23,7 @@ class Against:
         high: Upper end.
         p: Of no difference; None where there is nothing to test it by.
         corrected: The same for all comparisons with this rival in the block, by Holm's method.
+        sd: Deviation of the difference over the seeds that both have; None for one.
     """
 
     rival: str
@@ -31,6 +32,7 @@ class Against:
     high: float | None
     p: float | None
     corrected: float | None
+    sd: float | None = None
 
     @property
     def noise(self) -> bool | None:
@@ -78,6 +80,7 @@ class Row:
         runs: Names of its cells.
         by_task: The same of several tasks, and of regions that have several.
         together: Cost of the networks of all tasks, what they share counted once; of one task none.
+        chosen: The one of its cells that validation finds best; empty where none was judged.
     """
 
     entry: str
@@ -98,6 +101,12 @@ class Row:
     runs: tuple[str, ...]
     by_task: Mapping[str, Reached] = field(default_factory=dict)
     together: Mapping[str, Number | None] = field(default_factory=dict)
+    chosen: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Of the network to take, in the folder of the comparison: the best on validation."""
+        return f"cells/{self.chosen or next(iter(self.runs), '')}"
 
 
 @dataclass(frozen=True)

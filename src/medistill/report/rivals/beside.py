@@ -1,12 +1,13 @@
 """All that competed in one block side by side, and their ranks over all blocks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from medistill.report.markup import Html, element, figure, number, together
 from medistill.report.rivals import figures
 from medistill.report.rivals.account import Account, Against, Ranking, Row, Standing
 from medistill.report.rivals.conclusions import chance, difference, verdict
-from medistill.report.rivals.tables import told
+from medistill.report.rivals.tables import fewer, told
 from medistill.report.tables import Table
 from medistill.report.wording import (
     UNDEFINED,
@@ -62,7 +63,7 @@ def _table(account: Account, one: Standing) -> Table:
     rows = [
         [
             _named(row),
-            _mean(account.metric, row.metrics.get(account.metric)),
+            _mean(account, row.metrics.get(account.metric)),
             *(_against(account.metric, of(row)) for of in rivals.values()),
             *(number(told(key, row.metrics.get(key))) for key in others),
         ]
@@ -74,7 +75,8 @@ def _table(account: Account, one: Standing) -> Table:
 def _probe(account: Account, one: Standing, others: Sequence[str], rivals: int) -> list[list[str]]:
     if account.metric not in one.probe:
         return []
-    mean = _mean(account.metric, one.probe[account.metric])
+    # A frozen teacher has no seeds.
+    mean = _mean(replace(account, seeds=()), one.probe[account.metric])
     return [
         [
             "teacher (probe)",
@@ -91,12 +93,14 @@ def _named(row: Row) -> str:
     return together([row.label, element("small", "the foundation model itself")], " ")
 
 
-def _mean(name: str, found: Spread | None) -> Html:
+def _mean(account: Account, found: Spread | None) -> Html:
+    name = account.metric
     if found is None:
         return number(UNDEFINED)
     interval = interval_of(name, Estimate(value=found.mean, low=found.low, high=found.high))
     value = element("span", told(name, found), class_="value")
-    return together([value, *([element("small", interval)] if interval else [])], " ")
+    notes = filter(None, (interval, fewer(account, found).strip()))
+    return together([value, *(element("small", note) for note in notes)], " ")
 
 
 def _against(name: str, against: Against | None) -> Html:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from medistill.report.markup import Html, element, folded, number, together
 from medistill.report.rivals.account import Account, Against, Reached, Row, Standing
 from medistill.report.rivals.conclusions import chance, difference, verdict
-from medistill.report.rivals.tables import DAGGER, Best, drawn, held, place, told
+from medistill.report.rivals.tables import DAGGER, Best, drawn, equal, held, place, reached, told
 from medistill.report.tables import Table
 from medistill.report.wording import UNDEFINED, amount, counted, inside, metric
 from medistill.spreads import Spread
@@ -123,10 +123,11 @@ def _spread(account: Account, row: Row, task: str) -> Spread | None:
 
 def _cell(account: Account, row: Row, task: str, top: float | None) -> str:
     found, spread = _part(row, task), _spread(account, row, task)
-    text = told(account.metric, spread)
+    text = reached(account, spread)
     if isinstance(found, Reached) and found.shared:
         text += DAGGER
-    return Best(text) if spread and row.student and spread.mean == top else text
+    leads = spread and row.student and top is not None and equal(spread.mean, top)
+    return Best(text) if leads else text
 
 
 def _top(account: Account, one: Standing, task: str) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from medistill.report.rivals.account import Account, Against, Row, Standing
-from medistill.report.rivals.tables import place, told
+from medistill.report.rivals.tables import equal, in_sentence, place
 from medistill.report.wording import (
     UNDEFINED,
     chance_is,
@@ -51,8 +51,7 @@ def leading(account: Account, standing: Standing) -> list[str]:
     if not rivals:
         return []
     best, *others = rivals
-    unit = " %" if metric(account.metric).percent else ""
-    lead = f"{best.label} leads with {told(account.metric, best.metrics[account.metric])}{unit}"
+    lead = f"{best.label} leads with {in_sentence(account, best.metrics[account.metric])}"
     return [f"On {place(standing)} {lead}{_lead(account, others)}.", *_gain(account, best)]
 
 
@@ -62,7 +61,7 @@ def overall(account: Account) -> list[str]:
     first = [sentence for one in account.transfers for sentence in leading(account, one)]
     if len(blocks) <= FEW:
         return first + [sentence for one in blocks for sentence in leading(account, one)]
-    leads = [one.students[0].label for one in blocks]
+    leads = [label for one in blocks for label in _leaders(account, one)]
     counts = sorted({(leads.count(label), label) for label in leads}, reverse=True)
     told_leads = listed([f"{label} in {count}" for count, label in counts])
     return [*first,
@@ -70,9 +69,23 @@ def overall(account: Account) -> list[str]:
             *_certain(account, blocks)]  # fmt: skip
 
 
+def _leaders(account: Account, one: Standing) -> list[str]:
+    """Who leads in a block: equals lead together."""
+    means = {
+        r.label: r.metrics[account.metric] for r in one.students if account.metric in r.metrics
+    }
+    first = one.students[0].label
+    alike = [
+        label
+        for label, found in means.items()
+        if found.seeds == means[first].seeds and equal(found.mean, means[first].mean)
+    ]  # fmt: skip
+    return alike or [first]
+
+
 def _lead(account: Account, others: Sequence[Row]) -> str:
     """The leader's differences, seen from the others."""
-    beaten = [r.label for r in others if r.best and r.best.noise is False]
+    beaten = [r.label for r in others if verdict(account.metric, r.best) == "worse"]
     level = [r.label for r in others if r.best and r.best.noise]
     parts = [f"ahead of {listed(beaten)}"] if beaten else []
     parts += [f"its lead over {listed(level)} is noise"] if level else []

@@ -1,6 +1,6 @@
 """What networks cost a hospital, and what their training costs whoever makes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
 from medistill.report.rivals.account import ALONE, Account
@@ -10,6 +10,10 @@ from medistill.report.wording import UNDEFINED, Number, amount
 
 FULL = ("full_fine_tuning", ALONE)  # of the foundation model itself
 TIMES = "\N{MULTIPLICATION SIGN}"
+ONE_NETWORK = (
+    "Networks of equal parameters, work and size are one network: its latency is the median over "
+    "all runs of the comparison."
+)
 
 
 # Key, unit, heading and caption of how long an answer takes.
@@ -19,7 +23,7 @@ LATENCY = {
         "Latency in ONNX Runtime, one image at a time,",
     ),
     "volumes": (
-        "seconds_a_volume", "s", "a volume",
+        "seconds_a_volume", "s", "time a volume",
         "Work of one patch; time of a whole volume, half of each patch covered again,",
     ),
 }  # fmt: skip
@@ -35,7 +39,7 @@ def cost_table(account: Account) -> Table | None:
         for row in one.students[:1]:
             networks[one.student] = row.cost
     key, unit, words, told = LATENCY[account.samples]
-    caption = f"{told} on {account.machine}."
+    caption = f"{told} on {account.machine}. {ONE_NETWORK}"
     rows = [
         [name, amount(cost.get("parameters")), amount(cost.get("macs")),
          amount(cost.get("bytes"), "B"), amount(cost.get(key), unit)]
@@ -56,7 +60,8 @@ def training_table(account: Account) -> Table | None:
     ]
     caption = (
         "Median time of a training step, teacher included, and the most memory of "
-        f"{account.peak_of} while it trained, on {account.machine}; also as multiples of {against}."
+        f"{account.peak_of} while it trained, on {account.machine}; also as multiples of {against}"
+        f"{_explained(account)}."
     )
     return Table(["", *_heads(students, against)], rows, caption) if rows else None
 
@@ -75,8 +80,19 @@ def _measured(account: Account, label: str, against: str, students: Sequence[str
 
 def _yardstick(account: Account) -> str:
     """Label of full fine-tuning of the foundation model; where that did not run, the student's."""
-    itself = (row.label for _, row in account.rows() if not row.student and row.method in FULL)
-    return next(itself, account.labels[account.reference])
+    return next(_tuned(account), account.labels[account.reference])
+
+
+def _tuned(account: Account) -> Iterator[str]:
+    return (row.label for _, row in account.rows() if not row.student and row.method in FULL)
+
+
+def _explained(account: Account) -> str:
+    """What the yardstick is, or why it is the student."""
+    if any(_tuned(account)):
+        return ", full fine-tuning of the foundation model"
+    taught = any(one.teacher for one in account.standings)
+    return ", for no full fine-tuning of the foundation model competed" if taught else ""
 
 
 def _taken(account: Account, label: str, against: str, student: str) -> list[str]:

@@ -20,14 +20,11 @@ from medistill.report.canvas import (
 from medistill.report.markup import Html
 from medistill.report.rivals.account import ALONE, Ranking, Row, Standing
 from medistill.report.rivals.tables import place
-from medistill.report.wording import amount, inside, metric, value_of
+from medistill.report.wording import inside, metric, significant, value_of
 from medistill.spreads import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-LONGEST = 32  # letters beside a point
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Point:
         value: Of the metric.
         series: Number of its colour and marker; that of its kind.
         front: Whether nothing is both cheaper and better.
+        folder: Where it lies, in that of the comparison; empty for what no run made.
     """
 
     name: str
@@ -47,6 +45,7 @@ class Point:
     value: float
     series: int
     front: bool
+    folder: str = ""
 
 
 def forest(standing: Standing, name: str, reference: str = ALONE) -> Html:
@@ -93,14 +92,30 @@ def ranks(ranking: Ranking) -> Html:
 
 
 def sizes(
-    lines: Mapping[str, Sequence[tuple[int, Spread]]], name: str, title: str, samples: str
+    lines: Mapping[str, Sequence[tuple[int, Spread]]],
+    name: str,
+    title: str,
+    samples: str,
+    shown: Sequence[str],
 ) -> Html:
-    """The metric against the number of training samples, a line for each entry."""
+    """The metric against the number of training samples, a line for each entry.
+
+    Args:
+        lines: By label: numbers of samples, and what was reached with them.
+        name: Of the metric.
+        title: What it is about, for who cannot see it.
+        samples: What they are, in words.
+        shown: Labels that stand out; a dozen colours would be told apart by nobody.
+    """
     scale = 100 if metric(name).percent else 1
 
     def draw(axes: "Axes") -> None:
-        for number, (label, points) in enumerate(lines.items()):
-            _course(axes, number, label, points, scale)
+        # By the order of `shown`: what is in several figures looks alike in them.
+        for number, label in enumerate(label for label in shown if label in lines):
+            _course(axes, number, label, lines[label], scale)
+        others = [points for label, points in lines.items() if label not in shown]
+        for number, points in enumerate(others):
+            _quietly(axes, None if number else "others", points, scale)
         axes.set(xscale="log", xlabel=f"training {samples}", ylabel=_axis(name))
         ticks = sorted({count for points in lines.values() for count, _ in points})
         axes.set_xticks(ticks, [f"{count:,}" for count in ticks])
@@ -129,16 +144,19 @@ def plane(points: Sequence[Point], name: str, cost: str, unit: str) -> Html:
                 color=SERIES[point.series % len(SERIES)] if point.front else HAIR,
                 markeredgecolor=MUTED if not point.front else PAPER, markeredgewidth=0.7,
             )  # fmt: skip
-        for point in front:
+        # Names of neighbours would cover each other; the caption tells whose number it is.
+        for number, point in enumerate(front, 1):
             axes.annotate(
-                point.name[:LONGEST], (point.cost, scale * point.value), xytext=(5, 5),
-                textcoords="offset points", fontsize=7.5,
+                str(number), (point.cost, scale * point.value), xytext=(-4, 4),
+                textcoords="offset points", fontsize=8.5, ha="right",
             )  # fmt: skip
         axes.set(xscale="log", xlabel=f"{cost} ({unit})", ylabel=_axis(name))
         _plain(axes)
         axes.margins(0.18)
 
-    told = ", ".join(f"{p.name} {value_of(name, p.value)} at {amount(p.cost, unit)}" for p in front)
+    told = ", ".join(
+        f"{p.name} {value_of(name, p.value)} at {significant(p.cost)} {unit}" for p in front
+    )
     return drawn(draw, f"{metric(name).words} against {cost}; the front: {told}.", size=(3.9, 2.9))
 
 
@@ -173,6 +191,14 @@ def _course(
     axes.plot(x, y, label=label, marker=MARKERS[number % len(MARKERS)], **look(number))
     error = [scale * (found.sd or 0) for _, found in points]
     axes.errorbar(x, y, error, fmt="none", ecolor=SERIES[number % len(SERIES)], elinewidth=0.8)
+
+
+def _quietly(
+    axes: "Axes", label: str | None, points: Sequence[tuple[int, Spread]], scale: int
+) -> None:
+    """Means that are there to be seen past; the table tells whose they are."""
+    x, y = [count for count, _ in points], [scale * found.mean for _, found in points]
+    axes.plot(x, y, label=label, color=MUTED, linewidth=0.7, alpha=0.5, zorder=1)
 
 
 def _scale(axes: "Axes", count: int) -> None:

@@ -26,7 +26,7 @@ from medistill.report.wording import counted
 OPEN = 4  # blocks that are shown at once; more are folded
 TESTED = (
     "Differences are paired: the same test {samples}, seed by seed. Intervals and p-values count "
-    "other {samples} and other seeds; p is corrected by Holm's method for all comparisons with one "
+    "{counted}; p is corrected by Holm's method for all comparisons with one "
     "rival in a block. A difference with p of 0.05 or more is called noise."
 )
 
@@ -95,7 +95,21 @@ def _standings(account: Account) -> list[Html]:
         shown = [folded(place(one), standing(account, one)) for one in blocks]
     else:
         shown = [together([element("h3", place(one)), standing(account, one)]) for one in blocks]
-    return [element("p", TESTED.format(samples=account.samples), class_="quiet"), *shown]
+    return [element("p", _tested(account), class_="quiet"), *shown]
+
+
+def _tested(account: Account) -> str:
+    """What was counted as chance: of one seed nobody knows what another would have done."""
+    samples, spreads = account.samples, [s for _, r in account.rows() for s in r.metrics.values()]
+    if len(account.seeds) == 1:
+        counted = f"other {samples} alone: with one seed nobody knows what another changes"
+    else:
+        counted = f"other {samples} and other seeds"
+        if any(spread.seeds == 1 for spread in spreads):
+            counted += f" (of a row with one seed other {samples} alone)"
+    lacking = any(spread.seeds < len(account.seeds) for spread in spreads)
+    said = " Where seeds are missing, differences are over those that both have." if lacking else ""
+    return TESTED.format(samples=samples, counted=counted) + said
 
 
 def _across(account: Account) -> list[Html]:

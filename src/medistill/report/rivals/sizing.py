@@ -1,15 +1,23 @@
 """What is reached with few images, and with little memory and time."""
 
-from medistill.report.markup import Html, element, figure
+from collections.abc import Sequence
+
+from medistill.report.markup import Html, element, figure, folded
 from medistill.report.rivals import figures
-from medistill.report.rivals.account import Account, Row, Standing
-from medistill.report.rivals.budget import MEGABYTE, Budget, best_within, points
+from medistill.report.rivals.account import Account, Standing
+from medistill.report.rivals.budget import (
+    Budget,
+    axes,
+    front,
+    front_table,
+    points,
+    sentences,
+)
 from medistill.report.rivals.costs import cost_table
-from medistill.report.rivals.tables import drawn, found, labels_of, size_table, student_of, told
-from medistill.report.wording import amount, inside, metric
+from medistill.report.rivals.tables import drawn, found, labels_of, size_table, student_of
 from medistill.spreads import Spread
 
-AXES = (("latency_ms_p50", "latency an image", "ms", 1.0), ("bytes", "weights", "MB", MEGABYTE))
+COLOURED = 3  # best students whose curves stand out
 
 
 def growing(account: Account) -> list[Html]:
@@ -25,12 +33,13 @@ def small(account: Account, budget: Budget) -> list[Html]:
     sets = dict.fromkeys(one.data for one in account.whole)
     pictures = [picture for data in sets for picture in _planes(account, data)]
     told_front = (
-        "Joined: the networks that nothing beats in both. Foundation models stand among them as "
-        "they are, by their probe or tuned."
+        "Joined and numbered: the networks that nothing beats in both. Foundation models stand "
+        "among them as they are, by their probe or tuned."
     )
     shown = [
         element("p", told_front, class_="quiet"),
         element("div", *pictures, class_="figures"),
+        folded("Where these networks lie", *drawn(front_table(account))),
     ]
     return [
         *within(account, budget),
@@ -40,37 +49,32 @@ def small(account: Account, budget: Budget) -> list[Html]:
 
 
 def within(account: Account, budget: Budget) -> list[Html]:
-    """The best network of each set within the budget, in a sentence; nothing without one."""
-    if not budget.asked:
-        return []
-    items = []
-    for data, choice in best_within(account, budget).items():
-        said = f": no network stays within {budget}."
-        if choice is not None:
-            said = _choice(account, *choice)
-        items.append(element("li", element("strong", data), said))
-    return [element("p", f"The best within {budget}:"), element("ul", *items)]
-
-
-def _choice(account: Account, one: Standing, row: Row) -> str:
-    size, latency = (row.cost.get(key) for key in ("bytes", "latency_ms_p50"))
-    unit = " %" if metric(account.metric).percent else ""
-    reached = f"{told(account.metric, row.metrics.get(account.metric))}{unit}"
-    return (
-        f": {student_of(one) if row.student else one.teacher} by {row.label}, "
-        f"{amount(size, 'B')}, {amount(latency, 'ms')}; chosen on validation, on test "
-        f"{inside(account.metric)} {reached}."
-    )
+    """The best student of each set within the budget, in a sentence; nothing without one."""
+    items = [
+        element("li", element("strong", data), f": {said}")
+        for data, said in sentences(account, budget).items()
+    ]
+    return [element("p", f"The best within {budget}:"), element("ul", *items)] if items else []
 
 
 def _planes(account: Account, data: str) -> list[Html]:
     """Quality against each cost, where networks differ in it."""
-    found = [(points(account, data, key, scale), cost, unit) for key, cost, unit, scale in AXES]
+    found = [
+        (points(account, data, key, scale), cost, unit) for key, cost, unit, scale in axes(account)
+    ]
     return [
-        figure(figures.plane(shown, account.metric, cost, unit), f"{data}, by {cost}.")
+        figure(
+            figures.plane(shown, account.metric, cost, unit),
+            f"{data}, by {cost}. {_numbered(shown)}.",
+        )
         for shown, cost, unit in found
         if len({point.cost for point in shown}) > 1
     ]
+
+
+def _numbered(shown: Sequence[figures.Point]) -> str:
+    """The names of the front, as the figure numbers them."""
+    return "; ".join(f"{place}: {one.name}" for place, one in enumerate(front(shown), 1))
 
 
 def _groups(account: Account) -> list[list[Standing]]:
@@ -88,7 +92,17 @@ def _curves(account: Account, group: list[Standing]) -> Html:
             spread = found(account, one, label)
             if spread is not None:
                 lines.setdefault(label, []).append((one.images.get("train", 0), spread))
-    return figures.sizes(lines, account.metric, _title(group[0]), account.samples)
+    shown = _coloured(account, group)
+    return figures.sizes(lines, account.metric, _title(group[0]), account.samples, shown)
+
+
+def _coloured(account: Account, group: Sequence[Standing]) -> list[str]:
+    """The own method, the student alone, and the best with the most images."""
+    most = max(group, key=lambda one: one.fraction)
+    known = [row.label for row in most.students if account.metric in row.metrics]
+    always = [account.labels[name] for name in (account.own, account.reference)]
+    best = [label for label in known if label not in always][:COLOURED]
+    return [*always, *best]
 
 
 def _title(one: Standing) -> str:

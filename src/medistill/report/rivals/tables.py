@@ -1,16 +1,18 @@
 """The tables of a comparison, in the shapes of those of the RD paper."""
 
-from collections.abc import Callable, Iterable, Sequence
-from statistics import mean
+from collections.abc import Callable, Sequence
+from math import isclose
+from statistics import mean, stdev
 
 from medistill.report.markup import Html, element
-from medistill.report.rivals.account import Account, Row, Standing
+from medistill.report.rivals.account import Account, Against, Row, Standing
 from medistill.report.tables import Table
 from medistill.report.wording import (
     UNDEFINED,
     amount,
     counted,
     difference_of,
+    inside,
     metric,
     significant,
     value_of,
@@ -18,6 +20,11 @@ from medistill.report.wording import (
 from medistill.spreads import Spread
 
 DAGGER = "\N{DAGGER}"  # a start without an expert of its own
+ITSELF = "FM"  # the foundation model, trained and judged itself
+ROUNDING = 1e-9  # means of the same values, added in another order, differ by some 1e-16
+
+
+_NOISE = "(noise): p of 0.05 or more, by Holm's method."
 
 
 class Best(str):
@@ -27,41 +34,50 @@ class Best(str):
 
 
 def methods_table(account: Account) -> Table | None:
-    """Each method in each block: the paper's Table 3."""
+    """Each method in each block, and the tuned foundation model: the paper's Table 3."""
+    itself = _labels(account, lambda row: not row.student)
     labels = _labels(account, lambda row: row.student and not row.after and not row.varies)
     rows = [
         [one.data, student_of(one), one.teacher or UNDEFINED, _probe(account, one),
-         *_cells(account, one, labels)]
+         *_cells(account, one, [*itself, *labels])]
         for one in account.whole
     ]  # fmt: skip
-    head = ["data", "student", "foundation model", "its probe", *labels]
+    head = ["data", "student", "foundation model", "its probe", *_heads(account, itself), *labels]
     return _measured(account, head, rows, "Every method in every block")
 
 
 def tuned_table(account: Account) -> Table | None:
     """Foundation models tuned with few parameters, then distilled: the paper's Table 4."""
-    labels = _labels(account, lambda row: row.student and row.after is not None)
+    distilled = _labels(account, lambda row: row.student and row.after is not None)
     # Of several tasks a stage is the foundation model of all, and no rival to be told apart.
-    if not labels or any(one.tasks for one in account.whole):
+    if not distilled or any(one.tasks for one in account.whole):
         return None
-    labels.append(account.labels[account.own])
+    labels = _labels(account, lambda row: not row.student or row.after is not None)
+    own = account.labels[account.own]
+    labels += [own] if own not in labels else []
     rows = [[one.data, student_of(one), *_cells(account, one, labels)] for one in account.whole]
     rows.append(["average", "", *(_average(account, label) for label in labels)])
-    return _measured(account, ["data", "student", *labels], rows, "Each tuned model, distilled")
+    head = ["data", "student", *_heads(account, labels)]
+    return _measured(account, head, rows, "Each tuned model, distilled")
 
 
 def ablation_table(account: Account) -> Table | None:
     """A method with and without its parts: the paper's Table 5, with the spread over seeds."""
     varied = {row.method for _, row in account.rows() if _ablates(row)}
+    sizes = any(one.tasks for one in account.whole)
     labels = _labels(
         account,
-        lambda row: row.entry == account.reference or (row.method in varied and not row.after),
+        lambda row: (
+            row.entry == account.reference
+            or (row.method in varied and not row.after)
+            # Of several tasks it stands by task.
+            or not (row.student or sizes)
+        ),
     )
-    sizes = any(one.tasks for one in account.whole)
     rows = [
-        [label, *([_held(account, label)] if sizes else []),
-         *(told(account.metric, found(account, one, label)) for one in account.whole)]
-        for label in labels
+        [head, *([_held(account, label)] if sizes else []),
+         *(reached(account, found(account, one, label)) for one in account.whole)]
+        for head, label in zip(_heads(account, labels), labels, strict=True)
     ]  # fmt: skip
     head = ["", *(["parameters"] if sizes else []), *map(place, account.whole)]
     if not varied:
@@ -75,12 +91,14 @@ def size_table(account: Account) -> Table | None:
     labels = _labels(account, lambda row: row.student and row.entry != account.reference)
     rows = [
         [place(one), f"{one.images.get('train', 0):,}", _alone(account, one),
-         *(_signed(account, [gain(account, one, label)]) for label in labels)]
+         *(_signed(account, [against_alone(one, label)]) for label in labels)]
         for one in ordered
     ]  # fmt: skip
     head = ["", f"training {account.samples}", account.labels[account.reference], *labels]
-    what = f"Gain over {account.rival}, by the size of the data"
-    return _measured(account, head, rows, what)
+    if not labels:
+        return None
+    what = f"Gain over {account.rival} by the size of the data, {_points(account)}"
+    return Table(head, rows, f"{what}: {_over_seeds(account)}. {_NOISE}")
 
 
 def teacher_table(account: Account) -> Table | None:
@@ -94,8 +112,14 @@ def teacher_table(account: Account) -> Table | None:
         [label, *(_signed(account, _gains(account, label, names)) for names in groups.values())]
         for label in _labels(account, lambda row: row.student and row.entry != account.reference)
     ]
-    what = f"Mean gain over {account.rival}, over sets and students, by foundation model"
-    return _measured(account, ["", *groups], rows, what)
+    what = f"Mean gain over {account.rival} by foundation model, {_points(account)}"
+    caption = f"{what}: {_over_seeds(account)}. {_NOISE}"
+    if sum(bool(one.teacher) for one in account.whole) > 1:
+        caption += (
+            " Of several sets and students: mean ± deviation over these, and in how many of them "
+            "it is no noise."
+        )
+    return Table(["", *groups], rows, caption) if rows else None
 
 
 def tuning_table(account: Account) -> Table | None:
@@ -130,10 +154,33 @@ def found(account: Account, one: Standing, label: str) -> Spread | None:
     return row.metrics.get(account.metric) if row else None
 
 
-def gain(account: Account, one: Standing, label: str) -> float | None:
-    """How far a label's mean lies above the student alone."""
-    own, alone = found(account, one, label), found(account, one, account.labels[account.reference])
-    return own.mean - alone.mean if own and alone else None
+def against_alone(one: Standing, label: str) -> Against | None:
+    """How far a label lies above the student alone, over the seeds that both have."""
+    return next((row.alone for row in one.rows if row.label == label), None)
+
+
+def reached(account: Account, spread: Spread | None) -> str:
+    """Mean and deviation, and over how many seeds where some are missing."""
+    return f"{told(account.metric, spread)}{fewer(account, spread)}"
+
+
+def in_sentence(account: Account, spread: Spread | None) -> str:
+    """The same with its unit."""
+    unit = " %" if metric(account.metric).percent else ""
+    return f"{told(account.metric, spread)}{unit}{fewer(account, spread)}"
+
+
+def fewer(account: Account, spread: Spread | None) -> str:
+    """A remark where there are fewer seeds than were asked for; else nothing."""
+    asked = len(account.seeds)
+    if spread is None or spread.seeds >= asked:
+        return ""
+    return f" ({spread.seeds} of {counted(asked, 'seed')})"
+
+
+def equal(one: float, other: float) -> bool:
+    """Whether two means are the same but for the order in which their values were added."""
+    return isclose(one, other, rel_tol=0, abs_tol=ROUNDING)
 
 
 def told(name: str, spread: Spread | None) -> str:
@@ -158,8 +205,12 @@ def place(one: Standing) -> str:
 
 def student_of(one: Standing) -> str:
     """The student, and where it starts if not from random weights."""
-    start = f" from {one.start.rstrip('/').rpartition('/')[2]}" if one.start else ""
-    return f"{one.student}{start}"
+    return " ".join(filter(None, (one.student, start_of(one))))
+
+
+def start_of(one: Standing) -> str:
+    """The run that the student starts from; nothing from random weights."""
+    return f"from {one.start.rstrip('/').rpartition('/')[2]}" if one.start else ""
 
 
 def labels_of(account: Account) -> list[str]:
@@ -176,20 +227,32 @@ def _measured(
     account: Account, head: Sequence[str], rows: Sequence[Sequence[str]], what: str
 ) -> Table | None:
     unit = " in %" if metric(account.metric).percent else ""
-    spread = "mean ± deviation of " if len(account.seeds) > 1 else ""
-    seeds = f"{spread}{counted(len(account.seeds), 'seed')}"
-    caption = f"{what}. {metric(account.metric).words}{unit} on test, {seeds}."
+    caption = f"{what}. {metric(account.metric).words}{unit} on test, {_over_seeds(account)}."
+    if any(name.startswith(f"{ITSELF} (") for name in (*head, *(row[0] for row in rows))):
+        caption += f" {ITSELF}: the foundation model itself, trained."
     return Table(head, rows, caption) if rows else None
 
 
-def _cells(account: Account, one: Standing, labels: Iterable[str]) -> list[str]:
-    """Means of a block; the best of them stands out."""
-    spreads = [found(account, one, label) for label in labels]
-    means = [spread.mean for spread in spreads if spread]
-    best = (min if metric(account.metric).lower else max)(means, default=None)
+def _over_seeds(account: Account) -> str:
+    spread = "mean ± deviation of " if len(account.seeds) > 1 else ""
+    return f"{spread}{counted(len(account.seeds), 'seed')}"
+
+
+def _heads(account: Account, labels: Sequence[str]) -> list[str]:
+    """Labels as the columns of a table call them: what is no student says so."""
+    itself = {row.label for _, row in account.rows() if not row.student}
+    return [f"{ITSELF} ({label})" if label in itself else label for label in labels]
+
+
+def _cells(account: Account, one: Standing, labels: Sequence[str]) -> list[str]:
+    """Means of a block; the best student stands out."""
+    students = {row.label for row in one.students}
+    spreads = [(label, found(account, one, label)) for label in labels]
+    means = [spread.mean for label, spread in spreads if spread and label in students]
+    best = (min if metric(account.metric).lower else max)(means, default=float("nan"))
     return [
-        Best(text) if spread and spread.mean == best else text
-        for spread, text in ((spread, told(account.metric, spread)) for spread in spreads)
+        Best(text) if spread and label in students and equal(spread.mean, best) else text
+        for label, spread, text in ((*pair, reached(account, pair[1])) for pair in spreads)
     ]
 
 
@@ -214,23 +277,49 @@ def _probe(account: Account, one: Standing) -> str:
 def _average(account: Account, label: str) -> str:
     """Over all blocks; of those that lack some it would compare unlike things."""
     spreads = [found(account, one, label) for one in account.whole]
-    known = [spread.mean for spread in spreads if spread]
-    return bare(account.metric, mean(known)) if len(known) == len(spreads) else UNDEFINED
+    known = [spread for spread in spreads if spread]
+    if len(known) < len(spreads):
+        return UNDEFINED
+    lacking = any(fewer(account, spread) for spread in known)
+    average = bare(account.metric, mean(spread.mean for spread in known))
+    return f"{average} (seeds are missing)" if lacking else average
 
 
 def _alone(account: Account, one: Standing) -> str:
-    return told(account.metric, found(account, one, account.labels[account.reference]))
+    return reached(account, found(account, one, account.labels[account.reference]))
 
 
-def _gains(account: Account, label: str, teachers: set[str]) -> list[float | None]:
-    return [gain(account, one, label) for one in account.whole if one.teacher in teachers]
+def _points(account: Account) -> str:
+    """What a difference is measured in."""
+    about = metric(account.metric)
+    unit = "in points of " if about.percent else f"in {about.unit} of " if about.unit else "in "
+    return f"{unit}{inside(account.metric)} on test"
 
 
-def _signed(account: Account, gains: Sequence[float | None]) -> str:
-    known = [value for value in gains if value is not None]
-    return (
-        difference_of(account.metric, mean(known)).removesuffix(" points") if known else UNDEFINED
-    )
+def _gains(account: Account, label: str, teachers: set[str]) -> list[Against | None]:
+    return [against_alone(one, label) for one in account.whole if one.teacher in teachers]
+
+
+def _signed(account: Account, gains: Sequence[Against | None]) -> str:
+    """The mean gain over blocks with its deviation, and what of it is no noise."""
+    known = [one for one in gains if one is not None]
+    if not known:
+        return UNDEFINED
+    values = [one.value for one in known]
+    sd = stdev(values) if len(values) > 1 else known[0].sd
+    signed = difference_of(account.metric, mean(values)).partition(" ")[0]
+    spread = "" if sd is None else f" ± {bare(account.metric, sd).partition(' ')[0]}"
+    return f"{signed}{spread}{_certain(known)}"
+
+
+def _certain(gains: Sequence[Against]) -> str:
+    """A remark on a gain: noise, not judged, or in how many of several blocks it is more."""
+    if all(one.noise is None for one in gains):
+        return " (not judged)"
+    sure = sum(one.noise is False for one in gains)
+    if not sure:
+        return " (noise)"
+    return f" ({sure} of {len(gains)})" if len(gains) > 1 else ""
 
 
 def _by_size(one: Standing) -> tuple[str, str, str, str, float]:

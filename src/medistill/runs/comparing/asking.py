@@ -26,13 +26,14 @@ def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
     Args:
         recipe: Its block says what no flag does.
         flags: By key of the block; None is not said. `data`, `teachers` and `students` list names
-            of the block, `name=value`, or values alone; `methods` may name variants and runs too.
+            of the block or of the recipe's own, `name=value`, or values alone; `methods` may name
+            variants and runs too.
     """
     asked = recipe.compare or Compare()
     said = {key: value for key, value in flags.items() if value is not None}
     for key in NAMED:
         if key in said:
-            said[key] = _named(key, said[key], getattr(asked, key))
+            said[key] = _named(key, said[key], {**_owned(recipe, key), **getattr(asked, key)})
     if "methods" in said:
         said |= _competing(asked, tuple(said["methods"]))
     return recipe.model_copy(update={"compare": asked.model_copy(update=said)})
@@ -79,10 +80,10 @@ def _blocks(
     students: Mapping[str, Document],
 ) -> Iterator[Block]:
     """All combinations, in the order of the tables."""
-    for fraction in asked.fractions or (recipe.data.fraction,):
+    for fraction in dict.fromkeys(asked.fractions) or (recipe.data.fraction,):
         for data in sets:
             for name, student in students.items():
-                for start in asked.starts or (student.get("start"),):
+                for start in dict.fromkeys(asked.starts) or (student.get("start"),):
                     for teacher in teachers or (None,):
                         yield Block(data, teacher, name, start, fraction)
 
@@ -129,23 +130,25 @@ def _named(flag: str, texts: Sequence[str], known: Mapping[str, Any]) -> dict[st
     """
     found: dict[str, Any] = {}
     for text in texts:
-        name, value = _chosen(text, known)
+        name, value = _chosen(flag, text, known)
         if name in found:
             raise UserError(f"--{flag} {text}: {name} is there already. Name them: NAME=VALUE.")
         found[name] = value
     return found
 
 
-def _chosen(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
-    """A part of a flag: a name in the block, `name=value`, or a value alone."""
+def _chosen(flag: str, text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
+    """A part of a flag: a name that is known, `name=value`, or a value alone."""
     name, equals, value = text.partition("=")
     if not equals:
         return (text, known[text]) if text in known else (network(text.rstrip("/")), text)
-    # Another place for a set that the block describes: its layout and patients stay.
     described = known.get(name)
-    if isinstance(described, Mapping) and ROOTS in described:
+    if flag != "data" or not isinstance(described, Mapping):
+        return name, value
+    if ROOTS in described:
         raise UserError(f"--data {text}: {name} has several roots. Write their places in a recipe.")
-    return name, {**described, "root": value} if isinstance(described, Mapping) else value
+    # Another place for a set that is described: its layout and patients stay.
+    return name, {**described, "root": value}
 
 
 def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
@@ -179,6 +182,14 @@ def _sections(given: Mapping[str, Any], own: Document | None) -> dict[str, Docum
     if not given:
         return {} if own is None else {network(own["name"]): own}
     return {name: {"name": v} if isinstance(v, str) else dict(v) for name, v in given.items()}
+
+
+def _owned(recipe: Recipe, key: str) -> dict[str, Document]:
+    """What the recipe itself has of a key of the block, by the names that tables give it."""
+    base: Document = yaml.safe_load(dump(recipe))
+    if key == "data":
+        return {**base["data"]["roots"], **_own(recipe, base)}
+    return _sections({}, base[key.removesuffix("s")])
 
 
 def _own(recipe: Recipe, base: Document) -> dict[str, Document]:

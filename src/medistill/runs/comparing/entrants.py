@@ -69,13 +69,24 @@ def reference_of(several: bool) -> str:
 def file_of(name: str) -> str:
     """Name of a method's file, for any of its names."""
     try:
-        return _named(_find(name))
+        return _named(method_of(name))
     except LookupError as error:
         raise UserError(str(error)) from None
 
 
+def method_of(name: str) -> type[Method]:
+    """The class of a method, by any of its names."""
+    return catalog.find(METHODS, name, Method)  # type: ignore[type-abstract]
+
+
+def _named(method: type[Method]) -> str:
+    return method.__module__.rpartition(".")[2]
+
+
 def label(method: type[Method]) -> str:
-    """As tables call it: by three letters that people use, else in words."""
+    """As tables call it: as its paper does, by three letters that people use, or in words."""
+    if method.called:
+        return method.called
     shortest = min([*method.aliases, _named(method)], key=len)
     return shortest.upper() if len(shortest) <= 3 else spoken(_named(method))
 
@@ -99,8 +110,8 @@ def _all(recipe: Recipe, asked: Compare, several: bool) -> list[str]:
     names = [
         name
         for name in catalog.available(METHODS)
-        if name != own and fits(_find(name))
-        if taught or "teacher" not in catalog.collaborators(_find(name))
+        if name != own and fits(method_of(name))
+        if taught or "teacher" not in catalog.collaborators(method_of(name))
     ]
     return [*names, own]
 
@@ -115,7 +126,9 @@ def _method(recipe: Recipe, name: str, tune: int) -> Entry:
     section = recipe.method if method_name(recipe) == name else {"name": name}
     overrides = [override("method", section)]
     changed = _changed(recipe, overrides, name)
-    return _entry(recipe, changed, tune, name=name, label=label(_find(name)), overrides=overrides)
+    return _entry(
+        recipe, changed, tune, name=name, label=label(method_of(name)), overrides=overrides
+    )
 
 
 def _variant(
@@ -126,7 +139,14 @@ def _variant(
     # Its teacher is a run that is not there yet; what is said beside its name holds already.
     taught = [override("teacher.name", f"run:{after}")] if after else []
     changed = _changed(recipe, [*taught, *overrides], name)
-    found = _entry(recipe, changed, tune, name=name, label=name, overrides=overrides, after=after)
+    method = method_class(changed)
+    # One that goes by its method's name is called as methods are.
+    said_as = label(method) if name == _named(method) else name
+    if said_as in {entry.label for entry in known.values()}:
+        raise UserError(f"compare.variants.{name} is called {said_as}, as another; rename it.")
+    found = _entry(
+        recipe, changed, tune, name=name, label=said_as, overrides=overrides, after=after
+    )
     if after is None:
         return found
     return Entry(**{**vars(found), "asks_teacher": known[after].asks_teacher})
@@ -207,13 +227,5 @@ def _why_never(waiting: Mapping[str, Variant], known: Sequence[str]) -> str:
 
 
 def _names() -> set[str]:
-    methods = [_find(name) for name in catalog.available(METHODS)]
+    methods = [method_of(name) for name in catalog.available(METHODS)]
     return {name for method in methods for name in (_named(method), *method.aliases)}
-
-
-def _find(name: str) -> type[Method]:
-    return catalog.find(METHODS, name, Method)  # type: ignore[type-abstract]
-
-
-def _named(method: type[Method]) -> str:
-    return method.__module__.rpartition(".")[2]

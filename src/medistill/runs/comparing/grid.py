@@ -15,7 +15,7 @@ FACTOR = 4.0  # between two weights that are tried
 WHERE = "where"  # of a set: where somebody who lacks it finds it
 ROOTS = "roots"  # of a set: the tasks that every run trains together
 ITSELF = "teacher"  # a variant's `student: teacher`: the foundation model is trained
-OF_A_NETWORK = ("name", "weights", "options", "mean", "std", "size")
+OF_A_NETWORK = ("name", "weights", "options", "mean", "std", "stretch", "size", "licence")
 
 Merits = Mapping[str, float | None]
 """Of cells that ended, by name: how good validation found them; None for one that failed."""
@@ -303,7 +303,7 @@ def _network(foundation: Document) -> Document:
 
 def _kept(teacher: Document | None) -> Document:
     """What is said of a teacher beside its network: a run brings that as it was trained."""
-    lost = OF_A_NETWORK[1:]
+    lost = set(OF_A_NETWORK) - {"name", "licence"}
     return {key: value for key, value in (teacher or {}).items() if key not in lost}
 
 

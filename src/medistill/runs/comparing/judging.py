@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,17 @@ from medistill.evaluation.selection import LOWER_IS_BETTER
 from medistill.evaluation.significance import Difference, holm
 from medistill.report.averages import averaged as over_tasks
 from medistill.report.rivals.account import Against, Ranking, Reached, Row, Standing
-from medistill.report.wording import METRICS, Number, counted
+from medistill.report.wording import METRICS, counted
 from medistill.results import Estimate, RunFolder, read_json, read_known, read_metrics
-from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final
+from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final, wanted
 from medistill.runs.comparing.measuring import Measured, Measurements, averaged
+from medistill.runs.comparing.pricing import Prices
 from medistill.spreads import Spread
 
 FEWEST_BLOCKS = 5  # below, a critical difference is wider than any ranks can differ
 FROM_SCRATCH = "from scratch"
+DIGITS = 9  # of a score: means of the same values in another order are equal
+NOT_CHOSEN = {"validation": None, "chosen": ""}  # several sets have no validation in common
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Verdicts:
         self.grid, self.merits, self.metric = grid, merits, metric
         self.sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
         self.measurements = Measurements(grid, draws)
+        ended = [cell for cell in wanted(grid, merits) if merits.get(cell.name) is not None]
+        self.prices = Prices(grid, ended)
 
     @cached_property
     def standings(self) -> tuple[Standing, ...]:
@@ -103,7 +108,7 @@ class Verdicts:
             classes=tuple(c for one in account for c in one.get("classes", ())),
             rows=tuple(self._rows(cells, found, [block])),
             **self._of_teacher(block, entries),
-            teacher_cost=self._teacher_cost(block, entries),
+            teacher_cost=self.prices.teacher(self._taught(block, entries)),
             tasks=tuple(dict.fromkeys(task for m in found.values() for task in m.by_task)),
         )
 
@@ -160,12 +165,12 @@ class Verdicts:
         entries = self.grid.entries
         rivals = {name: found[name] for name in cells if entries[name].makes_student}
         whole = {name: m.mean[self.metric] for name, m in rivals.items() if self.metric in m.mean}
-        best = max(whole, key=lambda name: self.sign * whole[name].mean, default="")
+        best = leader(whole, self.sign)
         tests = [self._tests(rivals, rival) for rival in (best, self.grid.reference)]
         rows = [
             self._row(entries[name], own, found[name], tests, blocks) for name, own in cells.items()
         ]
-        return sorted(rows, key=lambda row: -self._score(row))
+        return self._ordered(rows, best)
 
     def _tests(self, rivals: Mapping[str, Measured], rival: str) -> _Tests:
         """Each entry's differences to a rival; none to itself."""
@@ -210,7 +215,7 @@ class Verdicts:
             after=entry.after,
             varies=entry.varies,
             metrics=_spreads(measured.mean),
-            validation=self._validation(cells) if len(blocks) == 1 else None,
+            **(self._validation(cells) if len(blocks) == 1 else NOT_CHOSEN),
             weight=cells[0].weight,
             tried=entry.weights,
             best=best,
@@ -218,33 +223,38 @@ class Verdicts:
             runs=tuple(cell.name for cell in cells),
             by_task={task: _reached(entry, task, found, tests)
                      for task, found in measured.by_task.items()},
-            **self._bill(cells),
+            **self.prices.bill(cells),
         )  # fmt: skip
 
-    def _bill(self, cells: Sequence[Cell]) -> dict[str, Any]:
-        """What an entry's network costs, and what its training did."""
-        expenses = [read_known(self.folder(cell).expense) for cell in cells]
-        costs = [read_known(self.folder(cell).cost) for cell in cells]
-        return {
-            "cost": _middle([cost.get("student") or {} for cost in costs]),
-            "step_seconds": _median([expense.get("step_seconds") for expense in expenses]),
-            "peak_bytes": _median([expense.get("peak_bytes") for expense in expenses]),
-            "together": _middle([_together(cost) for cost in costs]),
-        }
-
-    def _validation(self, cells: Sequence[Cell]) -> float | None:
-        """The mean over seeds of the mean over tasks."""
-        values = []
+    def _validation(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        """The mean over seeds of the mean over tasks, and the seed that is best there."""
+        values: dict[str, float] = {}
         for cell in cells:
             found = read_metrics(self.folder(cell).metrics)["validation"]
             tasks = [found[task] for task in self.grid.roots(cell.block.data)]
-            values += [one["value"] for one in over_tasks(tasks, [self.metric]).values()]
-        known = [value for value in values if value is not None]
-        return mean(known) if known else None
+            for one in over_tasks(tasks, [self.metric]).values():
+                values |= {cell.name: one["value"]} if one["value"] is not None else {}
+        if not values:
+            return NOT_CHOSEN
+        best = max(values, key=lambda name: self.sign * values[name])
+        return {"validation": mean(values.values()), "chosen": best}
 
-    def _score(self, row: Row) -> float:
+    def _ordered(self, rows: Sequence[Row], best: str) -> list[Row]:
+        """The leader before all other students; what lacks seeds as it stands to the leader."""
+        lead = next((self._score(row) for row in rows if row.entry == best), 0.0)
+        scores = {row.entry: self._score(row, lead) for row in rows}
+        top = max((scores[row.entry] for row in rows if row.student), default=lead)
+        scores |= {best: top} if best else {}
+        return sorted(rows, key=lambda row: (-scores[row.entry], row.entry != best))
+
+    def _score(self, row: Row, lead: float | None = None) -> float:
+        """Higher is better; beside the leader's score over the seeds that both have."""
         found = row.metrics.get(self.metric)
-        return self.sign * found.mean if found else float("-inf")
+        if found is None:
+            return float("-inf")
+        if row.best is not None and lead is not None:
+            return round(lead + self.sign * row.best.value, DIGITS)
+        return round(self.sign * found.mean, DIGITS)
 
     def _foundation(self, block: Block) -> Measured | None:
         """The run that teaches several tasks, as it judges them itself: it has no probe there."""
@@ -267,11 +277,6 @@ class Verdicts:
                     if e["value"] is not None
                 }
         return {}
-
-    def _teacher_cost(self, block: Block, entries: Sequence[Entry]) -> dict[str, Number | None]:
-        taught = self._taught(block, entries)
-        costs = (read_known(self.folder(cell).cost).get("teacher") for cell in taught)
-        return next((dict(cost) for cost in costs if cost), {})
 
     def _taught(self, block: Block, entries: Sequence[Entry]) -> list[Cell]:
         taught = [e for e in entries if e.asks_teacher and not e.after]
@@ -299,11 +304,35 @@ class Verdicts:
         """By label what each student that all blocks have reached in each."""
         found = {}
         for row in blocks[0].students:
-            there = [one.row(row.entry) for one in blocks]
-            scored = [self._score(each) for each in there if each and self.metric in each.metrics]
+            there = [(one, one.row(row.entry)) for one in blocks]
+            scored = [
+                self._score(each, self._score(one.students[0]))
+                for one, each in there
+                if each and self.metric in each.metrics
+            ]
             if len(scored) == len(blocks):
                 found[row.label] = scored
         return found
+
+
+def leader(found: Mapping[str, Repeated], sign: float) -> str:
+    """Who is best, the first of equals; none of nothing.
+
+    Those with the most seeds come first; who lacks some takes the lead by a higher mean over the
+    seeds that it has in common with the leader, so that an easy seed alone wins nothing.
+
+    Args:
+        found: By entry.
+        sign: -1 where less is better.
+    """
+    best = ""
+    for name in sorted(found, key=lambda name: -len(found[name].seeds)):
+        if not best:
+            best = name
+        elif set(found[name].seeds) & set(found[best].seeds):
+            ahead = sign * (found[name] - found[best]).mean
+            best = name if round(ahead, DIGITS) > 0 else best
+    return best
 
 
 def _corrected(
@@ -319,7 +348,7 @@ def _corrected(
     p = holm(known)
     return {
         task: {
-            name: Against(rival, d.value or 0.0, d.low, d.high, d.p, p.get(f"{task}/{name}"))
+            name: Against(rival, d.value or 0.0, d.low, d.high, d.p, p.get(f"{task}/{name}"), d.sd)
             for name, d in by_entry.items()
         }
         for task, by_entry in differences.items()
@@ -349,20 +378,3 @@ def _images(account: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 def _summed(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return {split: sum(by_class.values()) for split, by_class in counts.items()}
-
-
-def _together(cost: Mapping[str, Any]) -> dict[str, Number | None]:
-    """Of all tasks' networks in the form that needs the fewest numbers: experts not folded in."""
-    found = cost.get("unfused") or cost.get("together") or {}
-    return {key: found[key] for key in ("parameters", "bytes") if key in found}
-
-
-def _middle(costs: Sequence[Mapping[str, Number | None]]) -> dict[str, Number | None]:
-    """Median of each quantity over the seeds: latencies differ from run to run."""
-    names = dict.fromkeys(name for cost in costs for name in cost)
-    return {name: _median([cost.get(name) for cost in costs]) for name in names}
-
-
-def _median(values: Sequence[Number | None]) -> Number | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None

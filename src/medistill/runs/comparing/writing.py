@@ -8,7 +8,7 @@ from typing import Any
 
 from medistill.report.averages import averaged, together
 from medistill.report.rivals.account import Account
-from medistill.report.rivals.budget import Budget
+from medistill.report.rivals.budget import Budget, front_table, record, sentences
 from medistill.report.rivals.bytask import task_tables
 from medistill.report.rivals.costs import cost_table, training_table
 from medistill.report.rivals.latex import as_markdown, latex
@@ -38,7 +38,7 @@ COLUMNS = ("data", "teacher", "student", "start", "fraction", "entry", "method",
            "run", "split", "task", "metric", "value", "low", "high")  # fmt: skip
 TABLES = {
     "methods": methods_table, "tuned": tuned_table, "ablation": ablation_table,
-    "sizes": size_table, "teachers": teacher_table, "costs": cost_table,
+    "sizes": size_table, "teachers": teacher_table, "fronts": front_table, "costs": cost_table,
     "training": training_table, "tuning": tuning_table,
 }  # fmt: skip
 Line = dict[str, Any]
@@ -46,13 +46,20 @@ Line = dict[str, Any]
 
 def write_account(folder: Path, account: Account, budget: Budget) -> Path:
     """Write `comparison.json`, `.md`, `.tex` and `.html`; the page is returned."""
-    write_json(folder / "comparison.json", asdict(account))
+    chosen = record(account, budget)
+    write_json(folder / "comparison.json", {**asdict(account), "budget": chosen or None})
     made = {name: table for name, make in TABLES.items() if (table := make(account))}
     made = {**task_tables(account), **made}
-    write_text(folder / "comparison.md", as_markdown(made))
+    write_text(folder / "comparison.md", _within(account, budget) + as_markdown(made))
     write_text(folder / "comparison.tex", latex(made))
     write_text(folder / "comparison.html", page(account, budget))
     return folder / "comparison.html"
+
+
+def _within(account: Account, budget: Budget) -> str:
+    """What the budget allows, as a list in Markdown; nothing without a bound."""
+    lines = [f"- **{data}**: {said}" for data, said in sentences(account, budget).items()]
+    return "\n".join([f"The best within {budget}:", "", *lines, "", ""]) if lines else ""
 
 
 def write_csv(folder: Path, grid: Grid, cells: list[Cell]) -> None:
