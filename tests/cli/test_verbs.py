@@ -163,16 +163,30 @@ def test_predict_draws_where_the_evidence_lies(
         assert image.width > image.height
 
 
-def test_predict_says_when_a_file_is_too_old_to_explain(
-    finished: Finished, phantoms: Phantoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        # A file from before there was evidence says nothing of it.
+        ({}, "old.onnx does not say where it looked: it was written by an older medistill."),
+        ({"evidence": None}, "old.onnx has no map of evidence: its head reads more than the"),
+    ],
+)
+def test_predict_says_why_a_file_cannot_explain(
+    finished: Finished,
+    phantoms: Phantoms,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    said: dict[str, None],
+    why: str,
 ) -> None:
     model = onnx.load(finished.path / "deployed" / "breast" / "model.onnx")
     (entry,) = model.metadata_props
-    entry.value = json.dumps({**json.loads(entry.value), "evidence": None})
+    known = {key: v for key, v in json.loads(entry.value).items() if key != "evidence"}
+    entry.value = json.dumps({**known, **said})
     onnx.save(model, tmp_path / "old.onnx")
     old, table = [str(tmp_path / "old.onnx"), str(phantoms.flat)], str(tmp_path / "new.csv")
     assert run(["predict", *old, "--explain", "--out", table]) == 2
-    assert "old.onnx does not say where it looked" in capsys.readouterr().err
+    assert why in capsys.readouterr().err
     assert run(["predict", *old, "--out", table]) == 0
 
 

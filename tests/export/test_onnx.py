@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from medistill.analysis.gradcam import grad_cam
+from medistill.data.formats import decode_array
 from medistill.errors import UserError
 from medistill.export.metadata import Metadata
 from medistill.export.onnx import Pipeline, export_onnx, portable, traced
@@ -175,6 +176,24 @@ def file(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_file_stretches_as_its_network_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone("timm/test_vit", {"img_size": 32})
+    student = Student(Encoder(backbone, stretch=True, size=32), 3).eval()
+    export_onnx(student, config(size=32, temperature=1.0), tmp_path / "model.onnx")
+    faint = decode_array(random_picture(40, 50).pixels // 8 + 90)
+    blank = decode_array(np.full((33, 21, 3), 77, np.uint8))
+    for picture in (faint, blank):
+        found = Model(tmp_path / "model.onnx").predict(picture)
+        pixels = torch.from_numpy(picture.pixels)[None].expand(-1, -1, -1, 3)
+        wanted = Pipeline(student, 32, 1.0)(pixels)[0]
+        assert found == pytest.approx(wanted.detach().numpy(), abs=1e-5)
+        plain = Student(Encoder(backbone, size=32), 3).eval()
+        plain.head.load_state_dict(student.head.state_dict())
+        unlike = Pipeline(plain, 32, 1.0)(pixels)[0]
+        assert not torch.allclose(unlike, wanted, atol=1e-3)
+
+
 class TestEvidence:
     """The second output, of networks that have one."""
 
@@ -230,5 +249,5 @@ def test_network_that_does_not_end_in_an_average_has_no_evidence(tmp_path: Path)
     export_onnx(Squared().eval(), config(size=16), tmp_path / "model.onnx")
     model = Model(tmp_path / "model.onnx")
     assert len(model.session.get_outputs()) == 1
-    with pytest.raises(UserError, match=r"does not say where it looked.* medistill export RUN"):
+    with pytest.raises(UserError, match=r"has no map of evidence: its head .* analyze RUN"):
         model.explain(random_picture(20, 20))

@@ -92,6 +92,7 @@ def test_names_stand_in_a_sentence() -> None:
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert counted(1, "image") == "1 image"
     assert counted(1200, "image") == "1,200 images"
+    assert counted(12, "epoch") == "12 epochs"
     assert inside("balanced_accuracy") == "balanced accuracy"
     assert inside("auroc") == "AUROC"
     assert metric("sensitivity/COVID").words == "Sensitivity, COVID"

@@ -13,13 +13,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from medistill.analysis.gradcam import grad_cam
 from medistill.cli.main import run
 from medistill.errors import UserError
 from medistill.models.deployed import FORMAT
 from medistill.models.teachers import save_features
 from medistill.recipe import dump, read_recipe
 from medistill.results import RunFolder, read_json, write_json, write_text
-from medistill.runs import planes
+from medistill.runs import overlays, planes
 from medistill.runs.analyze import Depth, _against, analyze
 from medistill.runs.console import Console
 from medistill.runs.overlays import choose
@@ -116,6 +117,30 @@ class TestWhole:
     def test_parts_may_be_left_out(self, first: RunFolder) -> None:
         analyze([first.path], depth=Depth(triplets=0, overlays=0), console=QUIET)
         assert set(read_json(first.analysis)) == {"task", "split", "classes", "similarity"}
+
+    @pytest.mark.parametrize("kept", [["teacher (probe)", "second"], []])
+    def test_a_network_that_reads_no_map_is_left_out_of_the_pictures(
+        self,
+        first: RunFolder,
+        second: RunFolder,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        kept: list[str],
+    ) -> None:
+        turn = iter(["teacher (probe)", "first", "second"])
+
+        def some(*given: Any) -> torch.Tensor | None:
+            return grad_cam(*given) if next(turn) in kept else None
+
+        monkeypatch.setattr(overlays, "grad_cam", some)
+        analyze([first.path, second.path], depth=Depth(triplets=0, overlays=2))
+        said = capsys.readouterr().out
+        assert "first is left out of the overlays: its head reads no map." in said
+        found = read_json(first.analysis)["overlays"]
+        assert found["names"] == kept
+        assert len(found["images"]) == (2 if kept else 0)
+        page = first.report.read_text(encoding="utf-8")
+        assert ("Where it looked" in page) == bool(kept)
 
     def test_a_page_that_compared_runs_still_does(
         self, first: RunFolder, second: RunFolder

@@ -11,7 +11,8 @@ from medistill.data.loading import Loader
 from medistill.data.order import IN_ORDER
 from medistill.models.adapters.base import AdaptedEncoder
 from medistill.recipe import Recipe, read_recipe
-from medistill.results import RunFolder, read_metrics
+from medistill.results import RunFolder, read_json, read_metrics
+from medistill.runs.analyze import Depth, analyze
 from medistill.runs.console import Console
 from medistill.runs.load import load
 from medistill.runs.preparing import prepare
@@ -57,6 +58,13 @@ def test_a_tuned_model_teaches_with_its_own_head(
     assert torch.equal(own["bias"], network.head.bias)
     assert accuracies(run.teacher_metrics) == accuracies(tuned.metrics)
     assert not isinstance(load(run.path).encoder, AdaptedEncoder)
+
+
+def test_where_a_tuned_model_looked_is_drawn(tuned: RunFolder) -> None:
+    analyze([tuned.path], depth=Depth(triplets=0, overlays=2), console=Console(quiet=True))
+    drawn = read_json(tuned.analysis)["overlays"]
+    assert drawn["names"] == ["tuned"]
+    assert len(drawn["images"]) == len(list((tuned.analysis.parent / "overlays").iterdir())) == 2
 
 
 @pytest.mark.parametrize("grid", [1, 2])

@@ -1,5 +1,6 @@
 """By what the epochs of a training are compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,6 @@ def validation(phantoms: Phantoms, root: Path, select: str = "accuracy") -> Vali
 
 
 def without_validation(dataset: Dataset) -> Dataset:
-    from dataclasses import replace
-
     return replace(dataset, splits={**dataset.splits, "validation": np.array([], dtype=np.int64)})
 
 
@@ -74,6 +73,21 @@ def test_the_last_epoch_can_be_asked_for_whatever_its_metrics_are(phantoms: Phan
 def test_a_metric_that_nobody_knows_is_refused_before_the_training(phantoms: Phantoms) -> None:
     with pytest.raises(UserError, match="Did you mean 'accuracy'"):
         validation(phantoms, phantoms.brain, "acuracy").refuse_unknown_metric()
+
+
+def test_a_metric_that_the_labels_leave_undefined_is_refused_before_the_training(
+    phantoms: Phantoms,
+) -> None:
+    asked = validation(phantoms, phantoms.brain, "auroc")
+    (dataset,) = asked.datasets
+    rows = dataset.splits["validation"]
+    alike = rows[dataset.targets[rows] == dataset.targets[rows[0]]]
+    assert 0 < len(alike) < len(rows)
+    asked.refuse_unknown_metric()
+    one_class = replace(dataset, splits={**dataset.splits, "validation": alike})
+    poor = Validation([dataset, one_class], 2 * asked.digests, asked.settings, asked.device)
+    with pytest.raises(UserError, match=rf"it: auroc is undefined on its {len(alike)} validation"):
+        poor.refuse_unknown_metric()
 
 
 def test_an_empty_validation_split_is_refused(phantoms: Phantoms) -> None:

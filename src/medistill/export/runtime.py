@@ -1,6 +1,7 @@
 """Using an exported model: numpy, pillow, pydicom and ONNX Runtime are all it takes; no torch."""
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,14 @@ Progress = Callable[[int, int], None]
 ASKED_ALONE = onnxruntime.RunOptions()
 """Computes the outputs that are asked for, and nothing else."""
 ASKED_ALONE.only_execute_path_to_fetches = True
+NO_MAP = (
+    "{} has no map of evidence: its head reads more than the average of its last map, such as a "
+    "class token. Leave out --explain; medistill analyze RUN draws where it looked."
+)
+TOO_OLD = (
+    "{} does not say where it looked: it was written by an older medistill. Export it again: "
+    "medistill export RUN."
+)
 
 
 class Model:
@@ -75,10 +84,9 @@ class Model:
     def evidence(self) -> str:
         """Name of the output that says where the evidence lies; see `explain` for the error."""
         if self.metadata.evidence is None:
-            raise UserError(
-                f"{self.path} does not say where it looked: it was written by an older medistill. "
-                "Export it again: medistill export RUN."
-            )
+            # A file from before there was evidence does not mention it at all.
+            mentioned = "evidence" in json.loads(carried(self.session, self.path))
+            raise UserError((NO_MAP if mentioned else TOO_OLD).format(self.path))
         return self.metadata.evidence
 
     def unlike(self, picture: Picture) -> list[str]:

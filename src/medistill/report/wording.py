@@ -160,8 +160,9 @@ def duration(seconds: Number) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """How many of something: 1 image, 12,300 images, 2 patches."""
-    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    """How many of something: 1 image, 12,300 images, 2 patches, 12 epochs."""
+    hissing = noun.endswith("ch") and not noun.endswith("epoch")
+    ending = "" if number == 1 else "es" if hissing else "s"
     return f"{number:,} {noun}{ending}"
 
 

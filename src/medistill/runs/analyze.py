@@ -117,7 +117,7 @@ def _document(
     if depth.overlays:
         own = seen[looked.subjects.index(looked.first)]
         document["overlays"] = draw_overlays(
-            looked, own, depth.overlays, place / "overlays", device
+            looked, own, depth.overlays, place / "overlays", device, console
         )
     if surveys is not None:
         document["boundaries"] = divide(*surveys, console)

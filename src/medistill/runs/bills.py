@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import chain
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -45,7 +46,8 @@ def cost_unfused(
     """Backbone, heads and experts as they were trained; None for a run without experts.
 
     All tasks are kept so in the fewest numbers. The work is that of one image alone, for which an
-    expert's weights are built or gone through as in training.
+    expert's weights are built or gone through as in training: the mean over the experts, whose
+    ranks may differ.
 
     Args:
         run: Holds its checkpoint, and the shared backbone.
@@ -59,7 +61,7 @@ def cost_unfused(
     decomposed = with_experts(backbone, ranks).eval()
     heads = chain.from_iterable(network.head.parameters() for network in networks.values())
     held = [*decomposed.parameters(), *heads]
-    macs = _macs(decomposed, size)
+    macs = round(fmean(_macs(decomposed, expert, size) for expert in range(len(ranks))))
     return {
         "parameters": sum(map(torch.numel, held)),
         "bytes": sum(each.numel() * each.element_size() for each in [*held, *backbone.buffers()]),
@@ -74,10 +76,10 @@ def expert_ranks(run: RunFolder) -> list[int]:
     return list((load_checkpoint(run.best).method.get(RANKS) or {}).get("ranks", ()))
 
 
-def _macs(decomposed: Decomposed, size: int) -> int:
-    """Of one image; computed for real, for experts do not run on shapes alone."""
-    first = decomposed.routing.to(torch.zeros(1, dtype=torch.long))
-    with torch.inference_mode(), first, FlopCounterMode(display=False) as counter:
+def _macs(decomposed: Decomposed, expert: int, size: int) -> int:
+    """Of one image of an expert's; computed for real, for experts do not run on shapes alone."""
+    routed = decomposed.routing.to(torch.full((1,), expert))
+    with torch.inference_mode(), routed, FlopCounterMode(display=False) as counter:
         decomposed(torch.zeros(1, 3, size, size))
     return int(counter.get_total_flops()) // 2
 

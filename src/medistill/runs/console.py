@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 from rich.console import Console as Terminal
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from medistill.errors import Advice
+from medistill.report.wording import duration
 
 Advance = Callable[[int, str], None]
 PLAIN_SECONDS = 20.0  # between two plain lines of one stage
@@ -75,31 +76,62 @@ class Console:
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            # Not rich's own column: it forgets what is older than 30 s, and a run takes minutes.
+            TextColumn("{task.fields[pace]}", style="progress.remaining"),
             TextColumn("{task.fields[note]}"),
         )
+        pace = _Pace(total, begun)
         with Progress(*columns, console=self.terminal) as progress:
-            task = progress.add_task(label, total=total, completed=begun, note="")
+            task = progress.add_task(label, total=total, completed=begun, pace=pace, note="")
 
             def advance(done: int, note: str = "") -> None:
+                pace.reach(done)
                 progress.update(task, completed=done, note=note)
 
             yield advance
 
     def _plain(self, label: str, total: int, begun: int, pause: float) -> Advance:
-        started = last = time.monotonic()
+        pace = _Pace(total, begun)
+        last = pace.reached
 
         def advance(done: int, note: str = "") -> None:
             nonlocal last
-            now = time.monotonic()
-            if now - last < pause and done < total:
+            pace.reach(done)
+            if pace.reached - last < pause and done < total:
                 return
-            last = now
-            left = (now - started) / max(done - begun, 1) * (total - done)
-            rest = f", {left:.0f} s left" if done < total else f", {now - started:.0f} s"
-            self.say(f"{label} {done}/{total}{rest} {note}".rstrip())
+            last = pace.reached
+            told = f"{label} {done}/{total}, {pace}".rstrip(", ")
+            self.say(f"{told} {note}".rstrip())
 
         return advance
+
+
+class _Pace:
+    """How long a stage still takes if it goes on as it went so far; at its end, how long it took.
+
+    Args:
+        total: How many things will be done.
+        begun: How many were done before this attempt.
+    """
+
+    def __init__(self, total: int, begun: int) -> None:
+        self.total, self.begun, self.done = total, begun, begun
+        self.started = self.reached = time.monotonic()
+
+    def reach(self, done: int) -> None:
+        """So many are done by now."""
+        self.done, self.reached = done, time.monotonic()
+
+    def __str__(self) -> str:
+        took = self.reached - self.started
+        if self.done >= self.total:
+            return duration(took)
+        if self.done == self.begun:
+            return ""
+        each, waiting = took / (self.done - self.begun), self.total - self.done
+        # The next may be late, but those behind it will take their time all the same.
+        late = min(time.monotonic() - self.reached, each)
+        return f"{duration(waiting * each - late)} left"
 
 
 def _ignore(done: int, note: str = "") -> None:

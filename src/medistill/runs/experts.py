@@ -309,5 +309,5 @@ def _overlays(
         looked = Looked(task, one.dataset.task.classes, split, one, subjects, own)
         (seen,) = see(Looked(task, looked.classes, split, one, (own,), own), device, console)
         place_ = folder / "experts" / str(number + 1)
-        found[task] = draw_overlays(looked, seen, each, place_, device)
+        found[task] = draw_overlays(looked, seen, each, place_, device, console)
     return found

@@ -12,6 +12,7 @@ from torch import Tensor
 from medistill.analysis.gradcam import grad_cam
 from medistill.evaluation.predict import probabilities_of
 from medistill.export.overlay import beside, heat, overlaid, save_png, shown
+from medistill.runs.console import Console
 from medistill.runs.features import Seen
 from medistill.runs.subjects import Looked, images_of
 
@@ -19,16 +20,23 @@ SIDE = 224  # longer side of a picture, in pixels
 
 
 def draw_overlays(
-    looked: Looked, seen: Seen, count: int, folder: Path, device: torch.device
+    looked: Looked,
+    seen: Seen,
+    count: int,
+    folder: Path,
+    device: torch.device,
+    console: Console,
 ) -> dict[str, Any]:
     """Overlays of some images, for the class that the first run calls them.
 
     Args:
-        looked: Its networks that answer are drawn side by side.
+        looked: Its networks that answer are drawn side by side, but for those without a map that
+            their answers depend on.
         seen: What the first run said of the split.
         count: How many images, half of them wrongly called where there are so many.
         folder: Where the pictures go, without a name.
         device: Where the networks lie.
+        console: Where to say which are left out.
 
     Returns:
         Plain values that say what is on each picture.
@@ -39,18 +47,18 @@ def draw_overlays(
     sure = probabilities_of(seen.logits.numpy(), looked.first.temperature)
     chosen = choose(targets, sure, count)
     called = torch.from_numpy(sure.argmax(1))
-    maps = _maps(looked, rows[chosen], called[chosen], device)
+    maps = _maps(looked, rows[chosen], called[chosen], device, console)
     index = []
-    for number, place in enumerate(chosen):
+    for number, place in enumerate(chosen if maps else ()):
         file = f"{number + 1:03d}.png"
-        _save(looked, int(rows[place]), [each[number] for each in maps], folder / file)
+        _save(looked, int(rows[place]), [each[number] for _, each in maps], folder / file)
         index.append({
             "file": file,
             "target": looked.classes[targets[place]],
             "called": looked.classes[called[place]],
             "probability": float(sure[place].max()),
         })  # fmt: skip
-    return {"names": [subject.name for subject in looked.answering], "images": index}
+    return {"names": [name for name, _ in maps], "images": index}
 
 
 def choose(targets: NDArray[np.int64], probabilities: NDArray[np.float32], count: int) -> list[int]:
@@ -79,14 +87,22 @@ def _in_turn(
 
 
 def _maps(
-    looked: Looked, rows: Sequence[int] | NDArray[np.int64], called: Tensor, device: torch.device
-) -> list[NDArray[np.float32]]:
-    """Grad-CAM of every network that answers, image by image."""
+    looked: Looked,
+    rows: Sequence[int] | NDArray[np.int64],
+    called: Tensor,
+    device: torch.device,
+    console: Console,
+) -> list[tuple[str, NDArray[np.float32]]]:
+    """Name and Grad-CAM of every network that answers and has one, image by image."""
     images, classes = images_of(looked.opened, rows).to(device), called.to(device)
     found = []
     for subject in looked.answering:
         assert subject.network is not None
-        found.append(grad_cam(subject.network, images, classes).float().cpu().numpy())
+        evidence = grad_cam(subject.network, images, classes)
+        if evidence is None:
+            console.warn(f"{subject.name} is left out of the overlays: its head reads no map.")
+        else:
+            found.append((subject.name, evidence.float().cpu().numpy()))
     return found
 
 

@@ -20,7 +20,6 @@ from medistill.recipe import Training
 from medistill.results import PredictionTable
 from medistill.runs.together import agreed
 from medistill.training.devices import placed
-from medistill.types import Task
 
 JUDGED = 256  # images in a batch of validation and test
 LOSS = "loss"  # what a training without labels is judged by
@@ -64,12 +63,21 @@ class Validation:
         """Find out before the training, and not after its first epoch.
 
         Raises:
-            UserError: No metric has the name that the recipe says.
+            UserError: No metric has the name that the recipe says, or it is undefined on the labels
+                of some task.
         """
-        if self.settings.select not in (LOSS, LAST):
-            for dataset in self.datasets:
-                if dataset.task.classes:
-                    merit(judge(_uniform(dataset.task), draws=0), self.settings.select)
+        metric = self.settings.select
+        if metric in (LOSS, LAST):
+            return
+        for dataset in self.datasets:
+            table = _faultless(dataset)
+            # Even one task without a value would leave the mean without, in every epoch.
+            if len(table) and math.isinf(merit(judge(table, draws=0), metric)):
+                raise UserError(
+                    f"{dataset.task.name}: {metric} is undefined on its {len(table)} validation "
+                    f"images, which do not show every class. Set training.select: {SHOWN[0]}, or "
+                    "raise data.split.validation."
+                )
 
     def criterion(self, method: Method) -> str:
         """What epochs are compared by: the recipe's metric, or the loss where nothing is labelled.
@@ -148,11 +156,11 @@ def by_task(method: Method, datasets: Sequence[Dataset]) -> Mapping[str, nn.Modu
     return {name: networks[name] for name in labelled if name in networks}
 
 
-def _uniform(task: Task) -> PredictionTable:
-    """One sample of each class and no idea which: enough to know what metrics there are."""
-    count = len(task.classes)
-    shares = np.full((count, count), 1 / count, np.float32)
+def _faultless(dataset: Dataset) -> PredictionTable:
+    """The labels of validation, and predictions as good as can be: what is undefined stays so."""
+    task, targets = dataset.task, dataset.targets[dataset.splits["validation"]]
+    known = targets[targets >= 0]
     return PredictionTable(
-        task.name, "validation", task.classes, tuple(map(str, range(count))),
-        np.arange(count), shares, np.full(count, -1),
+        task.name, "validation", task.classes, tuple(map(str, range(len(known)))),
+        known, np.eye(len(task.classes), dtype=np.float32)[known], np.full(len(known), -1),
     )  # fmt: skip
