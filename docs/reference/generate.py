@@ -62,7 +62,9 @@ RUN_METRICS = """\
 
 `metrics.json` is `{split: {task: {metric: {value, low, high}}}}`; `low` and `high` bound the 95 %
 bootstrap interval, by patient where patients are known. `sensitivity/<class>` and
-`specificity/<class>` are of one class against the rest. A value that is undefined is `null`."""
+`specificity/<class>` are of one class against the rest. `unified_accuracy` and
+`unified_balanced_accuracy`, of a foundation model with one head, let the classes of all tasks
+compete. A value that is undefined is `null`."""
 RELEASED = ("name", "also", "what it is", "licence", "its file", "paper")
 PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
 BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}

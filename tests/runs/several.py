@@ -27,9 +27,8 @@ def asked(folder: Path, phantoms: Phantoms, **changes: Any) -> Recipe:
         folder / "recipe.yaml",
         phantoms,
         data=data,
-        teacher=None,
         method={"name": "multi_task"},
         training={"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "threads": 1},
-        **changes,
+        **{"teacher": None, **changes},
     )
     return read_recipe(file)

@@ -93,6 +93,22 @@ def test_a_factorized_pair_is_exported_and_rebuilt(recipe_of: Any, tmp_path: Pat
     assert digest(again.encoder) == digest(network.encoder)
     counted = sum(parameter.numel() for parameter in network.parameters())
     assert read_json(run.cost)["student"]["parameters"] == counted
+    started["student"]["task"] = "shared"
+    common = build_student(validate(started), classes=3)
+    assert common.backbone.spec.name == "timm/test_efficientnet"
+
+
+def test_one_head_for_all_classes_is_judged_with_and_without_those_of_other_tasks(
+    recipe_of: Any, tmp_path: Path
+) -> None:
+    run = train(recipe_of("foundation"), tmp_path / "run")
+    check_whole(run)
+    for found in read_metrics(run.metrics)["test"].values():
+        among_all = found["unified_accuracy"]["value"]
+        assert among_all is not None
+        assert among_all <= (found["accuracy"]["value"] or 0)
+        assert found["unified_balanced_accuracy"]["low"] is not None
+    assert "among the classes of all tasks" in run.report.read_text(encoding="utf-8")
 
 
 def test_experts_are_shipped_as_plain_networks_and_start_others(

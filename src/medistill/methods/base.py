@@ -31,6 +31,7 @@ class Method(nn.Module, ABC):
             not.
         called: How its paper spells its name; empty where the file's name in words, or an alias of
             three letters, is what people say.
+        one_head: Whether the heads of its tasks are parts of one, so that classes of all compete.
         stages: Trainings that follow one another, each of a recipe's epochs and with its schedule
             from the beginning. Progress is that of all together.
     """
@@ -42,6 +43,7 @@ class Method(nn.Module, ABC):
     tunable: ClassVar[str | None] = None
     volumes: ClassVar[bool] = False
     one_task: ClassVar[bool] = False
+    one_head: ClassVar[bool] = False
     called: ClassVar[str] = ""
     stages: ClassVar[int] = 1
 

@@ -27,6 +27,8 @@ class UniversalPretraining(Method):
         "Low-Rank Knowledge Decomposition for Medical Foundation Models, CVPR 2024"
     )
 
+    one_head = True
+
     offsets: Tensor
 
     def __init__(self, student: Student, tasks: tuple[Task, ...]) -> None:

@@ -35,6 +35,10 @@ class Metric:
 METRICS: Final = {
     "accuracy": Metric("Accuracy", hint="share of images called right"),
     "balanced_accuracy": Metric("Balanced accuracy", hint="mean of the classes' sensitivities"),
+    "unified_accuracy": Metric(
+        "Accuracy among the classes of all tasks", hint="naming another task's class is wrong"
+    ),
+    "unified_balanced_accuracy": Metric("Balanced accuracy among the classes of all tasks"),
     "macro_f1": Metric("Macro F1", percent=False, hint="mean over classes"),
     "auroc": Metric("AUROC", percent=False, hint="area under the ROC curve; 0.5 is chance"),
     "average_precision": Metric(

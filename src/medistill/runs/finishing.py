@@ -10,6 +10,7 @@ from medistill.models.deployed import save_deployed
 from medistill.models.networks import Student
 from medistill.results import (
     SHARED,
+    Estimate,
     PredictionTable,
     write_metrics,
     write_predictions,
@@ -28,6 +29,7 @@ from medistill.runs.shipping import (
     save_costs,
     save_worst,
 )
+from medistill.runs.unified import unified_metrics
 from medistill.runs.validating import by_task
 from medistill.training.checkpoint import load_checkpoint
 
@@ -63,16 +65,35 @@ def _ship(job: Job, networks: Mapping[str, nn.Module]) -> None:
         config = deploy(network, found[name], one, job.run, {**extra, "region": region})
         job.console.say(f"{name}: {export_task(job.run, config, network, one)}")
     _deploy_features(job, [SHARED])
-    _write_measured(job, found)
+    _write_measured(job, found, _unified(job, networks))
     _judge_teacher(job)
     encoder = job.foundation.encoder if job.foundation else None
     save_costs(next(iter(networks.values())), encoder, job.recipe.data.size, job.run)
 
 
-def _write_measured(job: Job, found: Mapping[str, Judged]) -> None:
+def _unified(job: Job, networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Estimate]]:
+    """What each task's test images are called where the classes of all tasks compete."""
+    heads = {name: n for name, n in networks.items() if isinstance(n, Student)}
+    if not job.method.one_head or len(heads) < 2:
+        return {}
+    draws = job.recipe.evaluation.draws
+    asked = [one for one in job.opened if one.dataset.task.name in heads]
+    return {
+        one.dataset.task.name: unified_metrics(heads, one, draws=draws, device=job.device)
+        for one in asked
+        if len(one.dataset.splits["test"])
+    }
+
+
+def _write_measured(
+    job: Job, found: Mapping[str, Judged], unified: Mapping[str, dict[str, Estimate]]
+) -> None:
     """Metrics and predictions of all tasks, and the worst mistakes as images."""
     draws = job.recipe.evaluation.draws
-    write_metrics(job.run.metrics, merge((name, one.metrics(draws)) for name, one in found.items()))
+    metrics = merge((name, one.metrics(draws)) for name, one in found.items())
+    for name, more in unified.items():
+        metrics["test"][name] |= more
+    write_metrics(job.run.metrics, metrics)
     tables = [table for one in found.values() for table in one.tables.values()]
     write_predictions(job.run.predictions, tables)
     _save_mistakes(job, [table for table in tables if table.split == "test"])

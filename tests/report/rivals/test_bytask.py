@@ -141,6 +141,27 @@ class TestFoundation:
         first = self.first(probe_by_task={"chest": {"accuracy": spread(0.6, None)}})
         assert first[2:] == [UNDEFINED, "60.0", UNDEFINED]
 
+    def test_its_one_head_stands_below_with_the_mean_of_all_tasks_and_is_told_of(self) -> None:
+        probes = {task: {"accuracy": spread(0.8, None)} for task in TASKS}
+        unified = {task: {"accuracy": spread(v, None)} for task, v in zip(TASKS, (0.5, 0.3, 0.1),
+                                                                         strict=False)}  # fmt: skip
+        found = several(
+            probe_by_task=probes, probe={"accuracy": spread(0.8, None)}, unified=unified
+        )
+        table = task_table(found, standing_of(found))
+        values = [100 * one["accuracy"].mean for one in unified.values()]
+        told = [f"{value:.1f}" for value in values]
+        mean = f"{sum(values) / len(values):.1f}"
+        assert table.rows[1] == ["vit, its one head", "85.8 M", *told, mean]
+        assert "judged twice" in table.caption
+
+    def test_of_one_head_that_missed_a_task_there_is_no_mean(self) -> None:
+        probes = {task: {"accuracy": spread(0.8, None)} for task in TASKS}
+        unified = {TASKS[0]: {"accuracy": spread(0.5, None)}, TASKS[1]: {}}
+        found = several(probe_by_task=probes, unified=unified)
+        row = task_table(found, standing_of(found)).rows[1]
+        assert row[2:] == ["50.0", UNDEFINED, UNDEFINED]
+
 
 class TestWords:
     def test_name_of_a_metric_keeps_its_capitals(self) -> None:

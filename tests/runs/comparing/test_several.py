@@ -15,6 +15,7 @@ from medistill.results import RunFolder, read_json, read_metrics
 from medistill.runs.compare import compare
 from medistill.runs.comparing.asking import grid_of, with_flags
 from medistill.runs.comparing.grid import Grid
+from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.measuring import Measurements
 from medistill.runs.comparing.origins import origin
 from medistill.runs.comparing.screening import screen
@@ -104,6 +105,18 @@ class TestTogether:
         # Of 400 draws the variance is known to 10 %; the same draws everywhere would add up to 3
         # times as much.
         assert mean.drawn.mean(0).var() == pytest.approx(apart, rel=0.4)
+
+    def test_a_teacher_of_one_head_is_told_with_and_without_the_classes_of_other_tasks(
+        self, together: Path, phantoms: Phantoms, tmp_path: Path
+    ) -> None:
+        run = next((together / "cells").glob("*--foundation--seed0"))
+        teacher = {"name": f"run:{run}", "grid": 1}
+        grid = grid_of(asked(tmp_path, phantoms, teacher=teacher, compare=block()), tmp_path)
+        found = Verdicts(grid, {}, "accuracy", 20)._of_teacher(grid.blocks[0], [])
+        for task, told in read_metrics(RunFolder(run).metrics)["test"].items():
+            own, unified = found["probe_by_task"][task], found["unified"][task]
+            assert own["accuracy"].mean == pytest.approx(told["accuracy"]["value"])
+            assert unified["accuracy"].mean == told["unified_accuracy"]["value"]
 
 
 def _cells(grid: Grid, entry: str) -> list[Any]:

@@ -127,6 +127,7 @@ class Standing:
         tasks: Names of several tasks, and the words for the means of their regions; else none.
         transfer: Whether the tasks are sets, each with runs of its own.
         probe_by_task: Of a foundation model that judges several tasks itself.
+        unified: The same by its one head, where the classes of all tasks compete.
     """
 
     data: str
@@ -142,6 +143,7 @@ class Standing:
     tasks: tuple[str, ...] = ()
     transfer: bool = False
     probe_by_task: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
+    unified: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
 
     @property
     def students(self) -> tuple[Row, ...]:

@@ -1,6 +1,7 @@
 """Several tasks side by side: each method by task, by region and on their mean, as LoRKD has it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 
 from medistill.report.markup import Html, element, folded, number, together
 from medistill.report.rivals.account import Account, Against, Reached, Row, Standing
@@ -39,7 +40,8 @@ def task_table(account: Account, one: Standing) -> Table:
     The shape of Tables IV (decomposition) and V (transfer) of the LoRKD paper.
     """
     tops = {task: _top(account, one, task) for task in (*one.tasks, MEAN)}
-    rows = _foundation(account, one) + [
+    foundation = _foundation(account, one)
+    rows = foundation + [
         [row.label, held(row),
          *(_cell(account, row, task, tops[task]) for task in (*one.tasks, MEAN))]
         for row in _ordered(account, one)
@@ -54,8 +56,11 @@ def task_table(account: Account, one: Standing) -> Table:
     counted_as = (
         "Parameters are those of the network that starts."
         if one.transfer
-        else "Parameters are those of all networks, heads included, what they share counted once."
+        else "Parameters are those of all networks, heads included, what they share counted once"
+        + ("; the teacher's are without heads." if foundation else ".")
     )
+    if len(foundation) > 1:
+        counted_as += " The teacher is judged twice: by a task's own classes, and by those of all."
     caption = (
         f"{place(one)}: {inside(account.metric)}{unit} on test, "
         f"{spread}{counted(len(account.seeds), 'seed')}. {counted_as}{dagger}"
@@ -64,14 +69,27 @@ def task_table(account: Account, one: Standing) -> Table:
 
 
 def _foundation(account: Account, one: Standing) -> list[list[str]]:
-    """The foundation model that teaches, where it judges the tasks by heads of its own."""
+    """The foundation model that teaches, where it judges the tasks itself; as LoRKD's paper too."""
     if not one.probe_by_task:
         return []
     # It may have been judged on other tasks as well, and on those of a region not at all.
-    judged = [*(one.probe_by_task.get(task, {}) for task in one.tasks), one.probe]
-    spreads = [found.get(account.metric) for found in judged]
+    own = [one.probe_by_task.get(task, {}).get(account.metric) for task in one.tasks]
+    rows = {"the teacher": [*own, one.probe.get(account.metric)]}
+    among_all = {task: found.get(account.metric) for task, found in one.unified.items()}
+    if any(among_all.values()):
+        found = [among_all.get(task) for task in one.tasks]
+        rows["its one head"] = [*found, _mean_of([*among_all.values()])]
     size = amount(one.teacher_cost.get("parameters"))
-    return [[f"{one.teacher}, the teacher", size, *(told(account.metric, s) for s in spreads)]]
+    return [
+        [f"{one.teacher}, {what}", size, *(told(account.metric, s) for s in spreads)]
+        for what, spreads in rows.items()
+    ]
+
+
+def _mean_of(spreads: Sequence[Spread | None]) -> Spread | None:
+    """Over tasks, where all are known."""
+    known = [spread.mean for spread in spreads if spread]
+    return Spread(fmean(known), None, None, None, 1) if len(known) == len(spreads) else None
 
 
 def by_task(account: Account) -> list[Html]:

@@ -115,7 +115,9 @@ def _said(cell: Cell) -> tuple[object, ...]:
 
 def _refuse_unknown_metric(metric: str | None) -> None:
     # Of a single class, or at a threshold that each run fits for itself, means say little.
-    known = [key for key in METRICS if not key.startswith(("sensitivity", "specificity"))]
+    # Nor does every method have one head.
+    apart = ("sensitivity", "specificity", "unified")
+    known = [key for key in METRICS if not key.startswith(apart)]
     if metric is not None and metric not in known:
         close = get_close_matches(metric, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

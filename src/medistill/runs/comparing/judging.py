@@ -22,6 +22,7 @@ from medistill.results import Estimate, RunFolder, read_json, read_known, read_m
 from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final, wanted
 from medistill.runs.comparing.measuring import Measured, Measurements, averaged
 from medistill.runs.comparing.pricing import Prices
+from medistill.runs.unified import PREFIX
 from medistill.spreads import Spread
 
 FEWEST_BLOCKS = 5  # below, a critical difference is wider than any ranks can differ
@@ -118,7 +119,8 @@ class Verdicts:
         if asked is None:
             return {"probe": self._probe(block, entries), "probe_by_task": {}}
         by_task = {task: _spreads(found) for task, found in asked.by_task.items()}
-        return {"probe": _spreads(asked.mean), "probe_by_task": by_task}
+        unified = self._unified(block)
+        return {"probe": _spreads(asked.mean), "probe_by_task": by_task, "unified": unified}
 
     def _transfer(self, blocks: Sequence[Block]) -> Standing:
         """Several sets as tasks of one block; an entry without one of them has no mean."""
@@ -258,11 +260,28 @@ class Verdicts:
 
     def _foundation(self, block: Block) -> Measured | None:
         """The run that teaches several tasks, as it judges them itself: it has no probe there."""
+        run = self._teaching(block)
+        if run is None or not self.grid.several(block.data):
+            return None
+        return self.measurements.of_run(block.data, run)
+
+    def _unified(self, block: Block) -> dict[str, dict[str, Spread]]:
+        """The same run by its one head, as it found itself; nothing where it has no such head."""
+        run = self._teaching(block)
+        tested = read_known(run.metrics).get("test", {}) if run else {}
+        return {
+            task: {
+                name.removeprefix(PREFIX): _of_one_run(estimate)
+                for name, estimate in tested.get(task, {}).items()
+                if name.startswith(PREFIX) and estimate["value"] is not None
+            }
+            for task in self.grid.roots(block.data)
+        }
+
+    def _teaching(self, block: Block) -> RunFolder | None:
         section = self.grid.teachers[block.teacher] if block.teacher else {}
         folder = run_folder(str(section.get("name", "")))
-        if folder is None or not self.grid.several(block.data):
-            return None
-        return self.measurements.of_run(block.data, RunFolder(folder))
+        return RunFolder(folder) if folder else None
 
     def _probe(self, block: Block, entries: Sequence[Entry]) -> dict[str, Spread]:
         """What the frozen teacher knows, as the first run that asks it found."""
@@ -271,11 +290,7 @@ class Verdicts:
             found: dict[str, Estimate] = metrics.get("test", {}).get(block.data, {})
             known = {name: found[name] for name in METRICS if name in found}
             if known:
-                return {
-                    name: Spread(e["value"], None, e["low"], e["high"], 1)
-                    for name, e in known.items()
-                    if e["value"] is not None
-                }
+                return {n: _of_one_run(e) for n, e in known.items() if e["value"] is not None}
         return {}
 
     def _taught(self, block: Block, entries: Sequence[Entry]) -> list[Cell]:
@@ -361,6 +376,11 @@ def _reached(
     best, alone = (test.by_task.get(task, {}).get(entry.name) for test in tests)
     origin = entry.origins.get(task)
     return Reached(_spreads(found), best, alone, shared=bool(origin and origin.shared))
+
+
+def _of_one_run(estimate: Estimate) -> Spread:
+    assert estimate["value"] is not None, "only what is defined is told"
+    return Spread(estimate["value"], None, estimate["low"], estimate["high"], 1)
 
 
 def _spreads(found: Mapping[str, Repeated]) -> dict[str, Spread]:
