@@ -175,7 +175,8 @@ def _shared(recipe: Recipe, *, outlines: bool) -> dict[str, str]:
 def _staged(grid: Grid) -> dict[str, str]:
     """Whose student begins to learn only after a stage without it, which no other has."""
     labels = [e.label for e in grid.entries.values() if method_of(e.method).stages > 1]
-    return {"a stage of as many epochs before the student's": ", ".join(labels)} if labels else {}
+    what = "with a stage of as many epochs before the student's:"
+    return {what: ", ".join(labels)} if labels else {}
 
 
 def _measured_on(grid: Grid, cells: Sequence[Cell]) -> dict[str, str]:

@@ -195,5 +195,5 @@ def workers_in(out: Path) -> list[str]:
 def test_the_page_names_whose_student_begins_after_a_stage_without_it(tmp_path: Path) -> None:
     several = made.grid(tmp_path, methods=["rd", "direct"], seeds=[0])
     (told,) = module._staged(several).items()
-    assert told == ("a stage of as many epochs before the student's", "direct reprogramming")
+    assert told == ("with a stage of as many epochs before the student's:", "direct reprogramming")
     assert not module._staged(made.grid(tmp_path, methods=["rd"], seeds=[0]))
