@@ -14,8 +14,8 @@ from medistill.report.wording import UNDEFINED
 from medistill.results import RunFolder, read_json, read_metrics
 from medistill.runs.compare import compare
 from medistill.runs.comparing.asking import grid_of, with_flags
+from medistill.runs.comparing.foundations import Foundations
 from medistill.runs.comparing.grid import Grid
-from medistill.runs.comparing.judging import Verdicts
 from medistill.runs.comparing.measuring import Measurements
 from medistill.runs.comparing.origins import origin
 from medistill.runs.comparing.screening import screen
@@ -112,7 +112,7 @@ class TestTogether:
         run = next((together / "cells").glob("*--foundation--seed0"))
         teacher = {"name": f"run:{run}", "grid": 1}
         grid = grid_of(asked(tmp_path, phantoms, teacher=teacher, compare=block()), tmp_path)
-        found = Verdicts(grid, {}, "accuracy", 20)._of_teacher(grid.blocks[0], [])
+        found = Foundations(grid, Measurements(grid, 20)).reached(grid.blocks[0], [])
         for task, told in read_metrics(RunFolder(run).metrics)["test"].items():
             own, unified = found["probe_by_task"][task], found["unified"][task]
             assert own["accuracy"].mean == pytest.approx(told["accuracy"]["value"])

@@ -10,19 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from medistill.assemble import run_folder
 from medistill.evaluation.ranks import cliques, critical_difference, friedman, ranks
 from medistill.evaluation.repeats import Repeated
 from medistill.evaluation.selection import LOWER_IS_BETTER
 from medistill.evaluation.significance import Difference, holm
 from medistill.report.averages import averaged as over_tasks
 from medistill.report.rivals.account import Against, Ranking, Reached, Row, Standing
-from medistill.report.wording import METRICS, counted
-from medistill.results import Estimate, RunFolder, read_json, read_known, read_metrics
+from medistill.report.wording import counted
+from medistill.results import RunFolder, read_json, read_metrics
+from medistill.runs.comparing.foundations import Foundations
 from medistill.runs.comparing.grid import Block, Cell, Entry, Grid, Merits, final, wanted
 from medistill.runs.comparing.measuring import Measured, Measurements, averaged
 from medistill.runs.comparing.pricing import Prices
-from medistill.runs.unified import PREFIX
 from medistill.spreads import Spread
 
 FEWEST_BLOCKS = 5  # below, a critical difference is wider than any ranks can differ
@@ -55,6 +54,7 @@ class Verdicts:
         self.measurements = Measurements(grid, draws)
         ended = [cell for cell in wanted(grid, merits) if merits.get(cell.name) is not None]
         self.prices = Prices(grid, ended)
+        self.foundations = Foundations(grid, self.measurements)
 
     @cached_property
     def standings(self) -> tuple[Standing, ...]:
@@ -108,19 +108,10 @@ class Verdicts:
             images=_images(account),
             classes=tuple(c for one in account for c in one.get("classes", ())),
             rows=tuple(self._rows(cells, found, [block])),
-            **self._of_teacher(block, entries),
+            **self.foundations.reached(block, self._taught(block, entries)),
             teacher_cost=self.prices.teacher(self._taught(block, entries)),
             tasks=tuple(dict.fromkeys(task for m in found.values() for task in m.by_task)),
         )
-
-    def _of_teacher(self, block: Block, entries: Sequence[Entry]) -> dict[str, Any]:
-        """What the teacher itself reaches: a foundation model by its own head, or a probe."""
-        asked = self._foundation(block)
-        if asked is None:
-            return {"probe": self._probe(block, entries), "probe_by_task": {}}
-        by_task = {task: _spreads(found) for task, found in asked.by_task.items()}
-        unified = self._unified(block)
-        return {"probe": _spreads(asked.mean), "probe_by_task": by_task, "unified": unified}
 
     def _transfer(self, blocks: Sequence[Block]) -> Standing:
         """Several sets as tasks of one block; an entry without one of them has no mean."""
@@ -258,41 +249,6 @@ class Verdicts:
             return round(lead + self.sign * row.best.value, DIGITS)
         return round(self.sign * found.mean, DIGITS)
 
-    def _foundation(self, block: Block) -> Measured | None:
-        """The run that teaches several tasks, as it judges them itself: it has no probe there."""
-        run = self._teaching(block)
-        if run is None or not self.grid.several(block.data):
-            return None
-        return self.measurements.of_run(block.data, run)
-
-    def _unified(self, block: Block) -> dict[str, dict[str, Spread]]:
-        """The same run by its one head, as it found itself; nothing where it has no such head."""
-        run = self._teaching(block)
-        tested = read_known(run.metrics).get("test", {}) if run else {}
-        return {
-            task: {
-                name.removeprefix(PREFIX): _of_one_run(estimate)
-                for name, estimate in tested.get(task, {}).items()
-                if name.startswith(PREFIX) and estimate["value"] is not None
-            }
-            for task in self.grid.roots(block.data)
-        }
-
-    def _teaching(self, block: Block) -> RunFolder | None:
-        section = self.grid.teachers[block.teacher] if block.teacher else {}
-        folder = run_folder(str(section.get("name", "")))
-        return RunFolder(folder) if folder else None
-
-    def _probe(self, block: Block, entries: Sequence[Entry]) -> dict[str, Spread]:
-        """What the frozen teacher knows, as the first run that asks it found."""
-        for cell in self._taught(block, entries):
-            metrics = read_known(self.folder(cell).teacher_metrics)
-            found: dict[str, Estimate] = metrics.get("test", {}).get(block.data, {})
-            known = {name: found[name] for name in METRICS if name in found}
-            if known:
-                return {n: _of_one_run(e) for n, e in known.items() if e["value"] is not None}
-        return {}
-
     def _taught(self, block: Block, entries: Sequence[Entry]) -> list[Cell]:
         taught = [e for e in entries if e.asks_teacher and not e.after]
         return [cell for entry in taught for cell in self.cells(block, entry)[:1]]
@@ -376,11 +332,6 @@ def _reached(
     best, alone = (test.by_task.get(task, {}).get(entry.name) for test in tests)
     origin = entry.origins.get(task)
     return Reached(_spreads(found), best, alone, shared=bool(origin and origin.shared))
-
-
-def _of_one_run(estimate: Estimate) -> Spread:
-    assert estimate["value"] is not None, "only what is defined is told"
-    return Spread(estimate["value"], None, estimate["low"], estimate["high"], 1)
 
 
 def _spreads(found: Mapping[str, Repeated]) -> dict[str, Spread]:
