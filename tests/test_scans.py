@@ -55,6 +55,22 @@ def test_however_a_scan_is_stored_it_is_prepared_alike(
     assert (restore(mask, second.trace) == back).all()
 
 
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (np.complex64, "holds complex64"),
+        ([("R", "u1"), ("G", "u1"), ("B", "u1")], "no plain numbers"),
+    ],
+)
+def test_a_scan_of_anything_but_numbers_is_refused_in_one_line(
+    tmp_path: Path, stored: object, told: str
+) -> None:
+    path = write(tmp_path / "odd.nii.gz", np.zeros((4, 4, 4), stored))
+    with pytest.raises(UnreadableScan, match=told) as raised:
+        read_channels(path)
+    assert "\n" not in str(raised.value)
+
+
 @given(st.integers(0, 10**6), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_at_its_own_spacing_a_mask_comes_back_to_the_voxel(seed: int, crop: bool) -> None:

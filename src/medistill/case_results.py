@@ -51,6 +51,7 @@ class CaseResult:
             together and nothing else.
         scores: By class; a class that nobody annotated in this volume is left out.
         modality: `ct` or `mr`; empty where nothing says it.
+        dataset: Which of the data sets that a task joins it comes from; empty for a task of one.
     """
 
     task: str
@@ -59,6 +60,7 @@ class CaseResult:
     group: int
     scores: Mapping[str, Score]
     modality: str = ""
+    dataset: str = ""
 
     @property
     def dice(self) -> float:
@@ -71,7 +73,7 @@ def mask_of(labels: Labels, place: int) -> Bool[np.ndarray, "x y z"]:
     return np.asarray(labels[place] > 0 if labels.ndim == 4 else labels == place + 1, bool)
 
 
-_COLUMNS = ["task", "split", "case", "sample", "group", "modality", "class"]
+_COLUMNS = ["task", "split", "case", "sample", "group", "dataset", "modality", "class"]
 _MEASURED = ["dice", "nsd", "hd95_mm", "truth_ml", "predicted_ml"]
 
 
@@ -96,7 +98,8 @@ def read_cases(path: Path) -> list[CaseResult]:
 
 def _rows(number: int, case: CaseResult) -> Iterator[list[object]]:
     for name, score in case.scores.items():
-        known = [case.task, case.split, number, case.sample, case.group, case.modality, name]
+        known = [case.task, case.split, number, case.sample, case.group, case.dataset]
+        known += [case.modality, name]
         measured = [score.dice, score.surface_dice, score.hd95_mm, score.truth_ml]
         yield [*known, *measured, score.predicted_ml]
 
@@ -110,7 +113,9 @@ def _case(rows: Sequence[Mapping[str, str]]) -> CaseResult:
         sample=first["sample"],
         group=int(first["group"]),
         scores=scores,
-        modality=first.get("modality", ""),  # which earlier versions did not tell
+        # Which earlier versions did not tell.
+        modality=first.get("modality", ""),
+        dataset=first.get("dataset", ""),
     )
 
 

@@ -197,6 +197,8 @@ def read_scan(path: Path, *, series: str = "") -> Scan:
 def read_channels(path: Path) -> list[Scan]:
     """Every volume of a NIfTI file that may have a fourth axis."""
     image = _open_nifti(path)
+    if (stored := image.get_data_dtype()).kind not in "iuf":
+        raise UnreadableScan(f"{path}: holds {stored}, which are no plain numbers; convert it")
     try:
         pixels = np.asarray(image.dataobj, dtype=np.float32)
     except MemoryError:
@@ -209,8 +211,8 @@ def read_channels(path: Path) -> list[Scan]:
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UnreadableScan(f"{path}: its affine gives voxels no size; mend the header")
-    header, stored = bytes(image.header.binaryblock), str(image.header.get_data_dtype())
-    return [Scan(pixels[..., c], affine, header, stored) for c in range(pixels.shape[3])]
+    header = bytes(image.header.binaryblock)
+    return [Scan(pixels[..., c], affine, header, str(stored)) for c in range(pixels.shape[3])]
 
 
 def oriented_spacing_mm(scan: Scan, orientation: str = "RAS", frame: Frame | None = None) -> Triple:

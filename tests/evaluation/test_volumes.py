@@ -173,6 +173,18 @@ class TestRegions:
         lopsided = judge_regions(found[:3], dict.fromkeys("ab", "abdomen"), draws=0)
         assert value(lopsided["abdomen"], "dice") == pytest.approx(((0.9 + 0.7) / 2 + 0.5) / 2)
 
+    def test_data_sets_that_a_list_joins_count_alike_as_tasks_do(self):
+        joined = [
+            replace(case({"liver": dice}, sample=str(dice)), dataset=name, group=place)
+            for place, (name, dice) in enumerate([("a", 0.9), ("a", 0.7), ("a", 0.8), ("b", 0.2)])
+        ]
+        judged = judge_regions(joined, {"hippocampus": "abdomen"}, draws=50)
+        assert value(judged["abdomen"], "dice") == pytest.approx((0.8 + 0.2) / 2)
+        assert value(judged["all"], "dice") == pytest.approx((0.8 + 0.2) / 2)
+        # One patient of `b` leaves an interval: draws are of the task's patients.
+        low, high = judged["abdomen"]["dice"]["low"], judged["abdomen"]["dice"]["high"]
+        assert low < 0.5 < high
+
     def test_one_task_without_an_interval_leaves_the_mean_without(self):
         judged = judge_regions(self.found, self.regions)
         assert judged["abdomen"]["dice"]["low"] is None

@@ -56,12 +56,39 @@ def test_card_says(words: str) -> None:
     assert words in card()
 
 
+def test_a_segmenter_that_began_as_a_released_one_says_so() -> None:
+    student = {"name": "sat_nano", "weights": "nano.pth"}
+    own = {"name": "sat_nano", "licences": []}
+    known = facts(
+        recipe={**RECIPE, "student": student},
+        environment={"versions": {}, "teacher": None, "student": own},
+        tasks={"abdomen": config()},
+    )
+    told = model_card(known)
+    assert "The exported file holds the weights of `sat_nano`, as training left them." in told
+    assert "Licence of its weights: not stated; ask before you share this." in told
+    assert "taught by" not in told
+
+
 def test_card_says_nothing_that_is_true_of_classifiers_alone() -> None:
     assert not any(word in card() for word in ("pixels", "temperature scaling", "from PIL"))
 
 
 def test_magnetic_resonance_is_clipped_to_percentiles() -> None:
     assert "percentiles 0.5 to 99.5" in card(preparation={**PREPARATION, "modality": "mr"})
+
+
+def test_several_modalities_are_told_each_with_its_bounds() -> None:
+    text = card(modalities=["ct", "mr"])
+    assert "| CT -500 to 1000 HU; MR percentiles 0.5 to 99.5 |" in text
+
+
+def test_directions_between_the_axes_of_the_body_are_told_in_place_of_those() -> None:
+    frame = [0.6, 0.0, -0.8, 0.0, 1.0, 0.0, 0.8, 0.0, 0.6]
+    text = card(preparation={**PREPARATION, "frame": frame})
+    assert "| RAS |" not in text
+    wanted = "RAS of a frame between the axes of the body"
+    assert f"| {wanted} (0.60 0.00 0.80; 0.00 1.00 0.00; -0.80 0.00 0.60) |" in text
 
 
 def test_config_with_less_in_it_makes_a_card() -> None:

@@ -151,6 +151,40 @@ def test_scans_unlike_the_training_scans_are_flagged(
     ]
 
 
+def test_voxels_that_are_no_numbers_are_one_more_reason(outliner: Path, tmp_path: Path) -> None:
+    pixels = scan_pixels().astype(np.float32)
+    pixels[3, 3, :4] = np.nan, np.inf, -np.inf, np.nan
+    holed = write_scan(tmp_path / "holed.nii.gz", pixels)
+    found = VolumeModel(outliner).predict(holed, tmp_path / "mask.nii.gz")
+    assert found.unlike == ["4 voxels are no numbers (they count as the lowest value)"]
+
+
+def test_a_network_of_ct_and_mr_is_told_what_a_scan_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, masks = tmp_path / "both.onnx", tmp_path / "masks"
+    prepared = {"spacing_mm": [1.0, 2.0, 3.0], "crop": False, "window_hu": [90.0, 110.0]}
+    export_segmenter(Brightness(), config(preparation=prepared, modalities=["ct", "mr"]), file)
+    (folder / "broken.nii.gz").unlink()
+    failures = predict_scans(VolumeModel(file), [folder], masks)
+    # The series tells that it is CT; NIfTI tells nothing.
+    assert {scan.name for scan in failures} == {"one.nii.gz", "two.nii"}
+    assert all("--modality ct or mr" in reason for reason in failures.values())
+    # The narrow window of CT leaves nothing very bright.
+    assert not np.array_equal(labels(masks / "series.nii.gz"), expected(scan_pixels()))
+
+    one = str(folder / "one.nii.gz")
+    for modality in ("ct", "mr"):
+        out = str(tmp_path / f"{modality}.nii.gz")
+        assert run(["predict", str(file), one, "--modality", modality, "--out", out]) == 0
+    assert np.array_equal(labels(tmp_path / "mr.nii.gz"), expected(scan_pixels()))
+    assert np.array_equal(labels(tmp_path / "ct.nii.gz"), labels(masks / "series.nii.gz"))
+    capsys.readouterr()
+    assert run(["predict", str(file), one, "--out", str(tmp_path / "none.nii.gz")]) == 1
+    assert "--modality ct or mr" in capsys.readouterr().out
+    assert not (tmp_path / "none.nii.gz").exists()
+
+
 def test_scan_is_never_replaced_by_its_mask(outliner: Path, folder: Path) -> None:
     model, before = VolumeModel(outliner), (folder / "one.nii.gz").read_bytes()
     with pytest.raises(UserError, match="is the scan itself"):
@@ -250,3 +284,5 @@ def test_masks_per_class_are_refused_of_what_classifies_images(
 ) -> None:
     assert run(["predict", str(exported), str(folder), "--per-class"]) == 2
     assert f"{exported} classifies images" in capsys.readouterr().err
+    assert run(["predict", str(exported), str(folder), "--modality", "ct"]) == 2
+    assert "--modality is for scans" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """`medistill predict`: answers for new images or scans, without torch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,9 +27,15 @@ def predict(
         bool,
         typer.Option(help="Of scans, write a mask for each class; such masks may overlap."),
     ] = False,
+    modality: Annotated[
+        Literal["ct", "mr"] | None,
+        typer.Option(
+            help="What the scans are, where CT and MR were trained on and no DICOM file tells."
+        ),
+    ] = None,
 ) -> None:
     """Predict images or scans; a file that cannot be read is named, and the rest goes on."""
     from medistill.runs.predict import predict as work
 
-    if not work(model, images, out=out, explain=explain, per_class=per_class):
+    if not work(model, images, out=out, explain=explain, per_class=per_class, modality=modality):
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ import numpy as np
 from medistill.case_results import CaseResult
 from medistill.errors import UserError
 from medistill.evaluation.intervals import units
-from medistill.evaluation.repeats import Repeated
+from medistill.evaluation.repeats import Repeated, limits_of
 from medistill.evaluation.significance import Difference, difference
 from medistill.evaluation.volumes import classes_of, measure, named, once, resample
 
@@ -67,7 +67,7 @@ def repeated_cases(
         numbers = np.array([one[key][0] for one in values])
         if not np.isnan(numbers).any():
             rows = np.stack([one.get(key, np.empty(0)) for one in drawn])
-            found[key] = Repeated(tuple(by_seed), numbers, rows, patients)
+            found[key] = Repeated(tuple(by_seed), numbers, rows, patients, limits_of(key))
     return found
 
 

@@ -22,6 +22,7 @@ from medistill.results import Estimate
 
 METRICS: Final = ("dice", "surface_dice", "hd95_mm")
 ALL = "all"
+_OF = "\n"  # between the name of a data set and what it labels: no name holds one
 
 Means = dict[str, Float[np.ndarray, "draws classes"]]
 
@@ -91,9 +92,9 @@ def judge_regions(
 ) -> dict[str, dict[str, Estimate]]:
     """Metrics of each region, and of `all`: the mean over the regions.
 
-    Cases, then the tasks that share a label, then the labels of a region, then the regions: at
-    each step every one counts alike. The liver in CT and the liver in MR are two labels. Patients
-    of different tasks are drawn apart.
+    Cases, then the data sets that share a label, then the labels of a region, then the regions: at
+    each step every one counts alike. A task is a data set, or the several that a list joins. The
+    liver in CT and the liver in MR are two labels. Patients of different tasks are drawn apart.
 
     Args:
         cases: Of one split, of all tasks.
@@ -168,8 +169,9 @@ def classes_of(cases: Sequence[CaseResult]) -> list[str]:
 
 
 def _labelled(case: CaseResult) -> CaseResult:
-    """The case with its modality in the names of its classes."""
-    scores = {f"{case.modality}/{name}": score for name, score in case.scores.items()}
+    """The case with its data set and its modality in the names of its classes."""
+    told = f"{case.dataset}{_OF}{case.modality}"
+    scores = {f"{told}/{name}": score for name, score in case.scores.items()}
     return replace(case, scores=scores)
 
 
@@ -188,13 +190,13 @@ def _table(
 def _by_region(
     found: Mapping[str, Means], classes: Mapping[str, Sequence[str]], regions: Mapping[str, str]
 ) -> dict[str, dict[str, Float[np.ndarray, " draws"]]]:
-    """Tasks of a label, labels of a region, regions: mean after mean, for every metric."""
+    """Data sets of a label, labels of a region, regions: mean after mean, for every metric."""
     parts: dict[str, dict[str, dict[str, list[np.ndarray]]]] = {}
     for task, means in found.items():
         for metric, name in product(METRICS, classes[task]):
             value = means[metric][:, classes[task].index(name)]
             by_label = parts.setdefault(regions[task], {}).setdefault(metric, {})
-            by_label.setdefault(name, []).append(value)
+            by_label.setdefault(name.partition(_OF)[2], []).append(value)
     regional = {
         region: {
             metric: _mean([_mean(v) for v in labels.values()]) for metric, labels in by.items()

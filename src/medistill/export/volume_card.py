@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medistill.export.markdown import listed, section, table
 from medistill.results import DeployedFolder
 
@@ -29,8 +31,8 @@ def preprocessing(tasks: Tasks) -> str:
     """What is done to a scan before the network, and undone after it."""
     rows = [
         [
-            task, _spaced(known.get("spacing_mm")), _turned(known.get("orientation")),
-            _intensity(known), _sides(config.get("patch")),
+            task, _spaced(known.get("spacing_mm")), _turned(known),
+            _intensities(config, known), _sides(config.get("patch")),
         ]
         for task, config in tasks
         for known in [config.get("preparation") or {}]
@@ -84,12 +86,26 @@ def _spaced(spacing: Sequence[float] | None) -> str:
     return " x ".join(f"{step:.3g}" for step in spacing or ())
 
 
-def _turned(orientation: str | None) -> str:
-    return orientation or ""
+def _turned(known: Mapping[str, Any]) -> str:
+    orientation = known.get("orientation") or ""
+    if known.get("frame") is None:
+        return orientation
+    # A column for each axis, as R, A and S stand in a frame.
+    axes = np.reshape(known["frame"], (3, 3)).T
+    told = "; ".join(" ".join(f"{value:.2f}" for value in axis) for axis in axes)
+    return f"{orientation} of a frame between the axes of the body ({told})"
 
 
-def _intensity(known: Mapping[str, Any]) -> str:
-    if known.get("modality") == "ct":
+def _intensities(config: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """By modality, where several were trained on."""
+    several = config.get("modalities") or ()
+    if len(several) < 2:
+        return _intensity(known.get("modality"), known)
+    return "; ".join(f"{one.upper()} {_intensity(one, known)}" for one in several)
+
+
+def _intensity(modality: str | None, known: Mapping[str, Any]) -> str:
+    if modality == "ct":
         low, high = known.get("window_hu") or (-500, 1000)
         return f"{low:g} to {high:g} HU"
     low, high = known.get("percentiles") or (0.5, 99.5)

@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 from medistill.errors import UserError
 from medistill.export.session import carried, one_line, open_session, unusable
 from medistill.export.volume_metadata import VolumeMetadata
-from medistill.scans import Scan, UnreadableScan, prepare, read_scan, restore, write_mask
+from medistill.scans import Modality, Scan, UnreadableScan, prepare, read_scan, restore, write_mask
 from medistill.series import holds_series
 from medistill.windows import Progress, Rule, segment
 
@@ -76,16 +76,25 @@ class VolumeModel:
         return self.metadata.classes
 
     def outline(
-        self, scan: Scan, *, per_class: bool = False, on_progress: Progress | None = None
+        self,
+        scan: Scan,
+        *,
+        per_class: bool = False,
+        modality: Modality | None = None,
+        on_progress: Progress | None = None,
     ) -> Labels:
         """Labels on the scan's own grid: 0 is background; or a mask of 0 and 1 for each class.
 
         Args:
             scan: As it was read.
             per_class: Whether classes may overlap.
+            modality: Of the scan, where several were trained on and it does not tell its own.
             on_progress: Told after each patch.
+
+        Raises:
+            UserError: Several were, and nothing tells it; or it was not trained on.
         """
-        prepared = prepare(scan, self.metadata.preparation)
+        prepared = prepare(scan, self.metadata.preparation_of(scan, modality))
         labels = segment(
             self._probabilities,
             prepared.image,
@@ -102,11 +111,15 @@ class VolumeModel:
 
     def unlike(self, scan: Scan) -> list[str]:
         """Reasons why a scan is unlike the training scans."""
-        told, known = scan.modality.lower(), self.metadata.preparation.modality
-        other = [f"modality {scan.modality} (training: {known.upper()})"]
+        known = self.metadata.trained_on
+        found = []
+        if scan.modality.lower() in {"ct", "mr"} - {*known}:
+            found.append(f"modality {scan.modality} (training: {known[0].upper()})")
+        unknown = scan.pixels.size - np.count_nonzero(np.isfinite(scan.pixels))
+        if unknown:
+            found.append(f"{unknown} voxels are no numbers (they count as the lowest value)")
         profile = self.metadata.profile
-        found = profile.unlike(scan) if profile else []
-        return (other if told in {"ct", "mr"} - {known} else []) + found
+        return found + (profile.unlike(scan) if profile else [])
 
     def predict(
         self,
@@ -114,6 +127,7 @@ class VolumeModel:
         out: Path,
         *,
         per_class: bool = False,
+        modality: Modality | None = None,
         on_progress: Progress | None = None,
     ) -> Outlined:
         """Outline a scan and write the masks, with its grid, affine and header.
@@ -123,16 +137,18 @@ class VolumeModel:
             out: The label map; with `per_class`, `mask.nii.gz` stands for `mask-1-liver.nii.gz`
                 and so on.
             per_class: Write a mask for each class instead, which may overlap.
+            modality: As `outline` takes it.
             on_progress: Told after each patch.
 
         Raises:
-            UserError: The scan cannot be read, or a mask would replace it or cannot be written.
+            UserError: The scan cannot be read, or a mask would replace it or cannot be written;
+                or as `outline`.
         """
         masks = self.masks(out) if per_class else (out,)
         if path.resolve() in {mask.resolve() for mask in masks}:
             raise UserError(f"{out} is the scan itself; name another file for the mask.")
         scan = read_scan(path)
-        found = self.outline(scan, per_class=per_class, on_progress=on_progress)
+        found = self.outline(scan, per_class=per_class, modality=modality, on_progress=on_progress)
         for mask, labels in zip(masks, found if per_class else [found], strict=True):
             write_mask(mask, labels, scan)
         return Outlined(path, masks, self._volumes_ml(found, scan, per_class), self.unlike(scan))
@@ -168,6 +184,7 @@ def predict_scans(
     out: Path,
     *,
     per_class: bool = False,
+    modality: Modality | None = None,
     on_scan: Callable[[Outlined], None] | None = None,
     on_progress: Progress | None = None,
 ) -> dict[Path, str]:
@@ -179,6 +196,8 @@ def predict_scans(
         out: The mask of a single scan, by its suffix; else a folder for masks that are called like
             their scans.
         per_class: Write a mask for each class, which may overlap.
+        modality: Of all of them, where several were trained on; a scan that tells none is left out
+            otherwise.
         on_scan: Told of each scan that is done.
         on_progress: Told after each patch: hundredths of scans that are done, and in all.
 
@@ -187,14 +206,16 @@ def predict_scans(
 
     Raises:
         UserError: An input is missing, there is no scan at all, a mask would replace a scan or
-            another mask, or cannot be written.
+            another mask, or cannot be written; or the modality was not trained on.
     """
     planned = plan(model, inputs, out, per_class=per_class)
     failures = {}
     for number, (scan, mask) in enumerate(planned):
         tell = _hundredths(on_progress, number, len(planned)) if on_progress else None
         try:
-            found = model.predict(scan, mask, per_class=per_class, on_progress=tell)
+            found = model.predict(
+                scan, mask, per_class=per_class, modality=modality, on_progress=tell
+            )
         except UnreadableScan as error:
             failures[scan] = one_line(error).removeprefix(f"{scan}: ")
         except UserError:

@@ -108,7 +108,7 @@ def load_segmenter_weights(
         return WeightsReport("random", digest(segmenter))
     folder = _folder(path, task)
     left_out: tuple[str, ...] = ()
-    licence = None
+    licence, released = None, False
     if folder is not None:
         tensors = _of_folder(segmenter, folder, role)
         path = folder / "model.safetensors"
@@ -116,10 +116,11 @@ def load_segmenter_weights(
         found = _Found.in_file(segmenter, path, role)
         tensors, left_out = found.match.tensors(found.state), tuple(found.match.unused)
         licence = found.release.licence if found.release else None
+        released = found.release is not None
         if expert is not None:
             tensors = _folded(segmenter, found, tensors, expert, role)
     segmenter.load_state_dict(tensors, strict=False)
-    return WeightsReport(str(source), file_digest(path), left_out, licence)
+    return WeightsReport(str(source), file_digest(path), left_out, licence, released)
 
 
 def load_released_experts(

@@ -45,7 +45,7 @@ class FrozenSegmenter:
 
 
 class CachedSegmenter:
-    """Masks of a frozen segmenter, read from disk; its maps are not kept, for none asks for them.
+    """Masks and pooled features of a frozen segmenter, read from disk; maps would fill it.
 
     Args:
         cache: What it said.

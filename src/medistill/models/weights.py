@@ -25,12 +25,14 @@ class WeightsReport:
         sha256: Of the file; of the tensors where there is none.
         left_out: Tensors of the file that are not the encoder's, such as its head.
         licence: Of a released file that was recognised; None where none is known.
+        released: Whether the file is a segmenter's, by the names of those who released it.
     """
 
     source: str
     sha256: str
     left_out: tuple[str, ...] = ()
     licence: str | None = None
+    released: bool = False
 
 
 def load_weights(

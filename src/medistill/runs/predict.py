@@ -9,6 +9,7 @@ from medistill.export.runtime import Model, find_images, predict_files
 from medistill.export.session import is_segmentation, open_session
 from medistill.results import RunFolder
 from medistill.runs.console import Console
+from medistill.scans import Modality
 
 TABLE = Path("predictions.csv")
 
@@ -20,6 +21,7 @@ def predict(
     out: Path | str | None = None,
     explain: bool = False,
     per_class: bool = False,
+    modality: Modality | None = None,
     console: Console | None = None,
 ) -> bool:
     """Predict images and folders of them into a table, or scans and folders of them into masks.
@@ -32,6 +34,8 @@ def predict(
         explain: Also draw where in each image the evidence for its class lies, into the folder
             `<out>-overlays` beside the table; its column `overlay` says which file is whose.
         per_class: Of scans, write a mask for each class, which may overlap.
+        modality: `ct` or `mr`: what the scans are, where both were trained on and their files do
+            not tell.
         console: Where to say what happens.
 
     Returns:
@@ -46,9 +50,14 @@ def predict(
         if explain:
             raise UserError("--explain is for images; of a scan the mask says where. Leave it out.")
         place = Path(out) if out is not None else None
-        return outline(file, session, inputs, out=place, per_class=per_class, console=console)
+        return outline(
+            file, session, inputs, out=place, per_class=per_class, modality=modality,
+            console=console,
+        )  # fmt: skip
     if per_class:
         raise UserError(f"--per-class is for masks of scans, but {file} classifies images.")
+    if modality is not None:
+        raise UserError(f"--modality is for scans, but {file} classifies images. Leave it out.")
     loaded = Model(file, session=session)
     return _classify(loaded, inputs, Path(out) if out is not None else TABLE, explain, console)
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medistill.data.volumes.changing import PatchAugmentation, _bent
+from medistill.data.volumes.changing import PatchAugmentation, _bent, _blurred
 
 ALWAYS = PatchAugmentation(chance=1.0)
-NOTHING = PatchAugmentation(chance=1.0, zoom=0.0, scale=0.0, gamma=0.0, noise=0.0)
+NOTHING = PatchAugmentation(chance=1.0, zoom=0.0, scale=0.0, gamma=0.0, noise=0.0, sharpen=0.0)
 IMAGE = np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32)
 KEYS = st.tuples(*[st.integers(0, 2**31)] * 3)
-few = settings(max_examples=40)
+few = settings(max_examples=40, deadline=None)
 
 
 @few
@@ -58,13 +58,14 @@ def test_a_change_of_no_size_is_none_although_it_happens() -> None:
 
 
 def test_each_change_happens_as_often_as_its_chance_and_by_itself() -> None:
-    # Three kinds of changes leave three kinds of traces in a patch of few voxels.
+    # Each kind of change leaves a trace of its own in a patch of few voxels.
     image, often = np.array([[[-1.0, 0.0, 3.0]]], np.float32), PatchAugmentation(chance=0.3)
     kinds = {
         "zoom": lambda key: often.zoom_of(0, key, 0) != 1,
-        "scale": lambda key: changed(replace(often, gamma=0.0, noise=0.0), key),
-        "gamma": lambda key: changed(replace(often, scale=0.0, noise=0.0), key),
-        "noise": lambda key: changed(replace(often, scale=0.0, gamma=0.0), key),
+        "scale": lambda key: changed(replace(often, gamma=0.0, noise=0.0, sharpen=0.0), key),
+        "gamma": lambda key: changed(replace(often, scale=0.0, noise=0.0, sharpen=0.0), key),
+        "noise": lambda key: changed(replace(often, scale=0.0, gamma=0.0, sharpen=0.0), key),
+        "sharpen": lambda key: changed(replace(often, scale=0.0, gamma=0.0, noise=0.0), key),
     }
 
     def changed(augmentation: PatchAugmentation, key: int) -> bool:
@@ -73,11 +74,34 @@ def test_each_change_happens_as_often_as_its_chance_and_by_itself() -> None:
     happened = np.array([[look(key) for look in kinds.values()] for key in range(300)])
     shares = happened.mean(0)
     # Binomial with p = 0.3 of 300: four standard errors are 0.106.
-    assert shares == pytest.approx(np.full(4, 0.3), abs=0.106), dict(
+    assert shares == pytest.approx(np.full(5, 0.3), abs=0.106), dict(
         zip(kinds, shares, strict=True)
     )
     together = np.corrcoef(happened.T.astype(float))
-    assert np.abs(together - np.eye(4)).max() < 0.23  # 4 / sqrt(300)
+    assert np.abs(together - np.eye(5)).max() < 0.23  # 4 / sqrt(300)
+
+
+@few
+@given(KEYS)
+def test_what_is_sharpened_stands_out_more_and_keeps_its_mean(keys: tuple[int, ...]) -> None:
+    edge = np.zeros((6, 8, 8), np.float32)
+    edge[:, 2:6, 2:6] = 1
+    sharp = replace(NOTHING, sharpen=2.0).change(edge, *keys)
+    # Inside and far outside nothing changes; on either side of the edge values part.
+    assert sharp[3, 3, 3] <= sharp[3, 2, 3] and sharp[3, 1, 3] <= sharp[3, 0, 3]
+    assert sharp.max() - sharp.min() >= 1
+    assert sharp.max() <= 1 + 2.0 * (1 - 0.75**2) + 1e-5  # at a corner, at its strongest
+    assert sharp.mean() == pytest.approx(edge.mean(), abs=1e-5)
+
+
+def test_a_blur_is_the_mean_with_both_neighbours_along_each_axis() -> None:
+    point = np.zeros((3, 4, 5), np.float32)
+    point[1, 2, 2] = 1
+    taps = np.array([0.25, 0.5, 0.25])
+    wanted = np.zeros_like(point)
+    wanted[:, 1:4, 1:4] = np.einsum("i,j,k->ijk", taps, taps, taps)
+    np.testing.assert_allclose(_blurred(point), wanted, atol=1e-7)
+    np.testing.assert_allclose(_blurred(np.ones((2, 3, 1), np.float32)), 1, atol=1e-6)
 
 
 def test_noise_of_two_patches_is_not_the_same() -> None:

@@ -28,6 +28,40 @@ def test_a_label_with_a_careless_header_is_taken_voxel_by_voxel() -> None:
     assert gap == pytest.approx(100)
 
 
+@pytest.mark.parametrize("way", ["LAS", "LPS"])
+@pytest.mark.parametrize("lost", [np.eye(4), straight((1, 1.5, 3))], ids=["nothing", "spacing"])
+def test_a_label_whose_header_lost_its_directions_is_not_mirrored(
+    way: str, lost: np.ndarray
+) -> None:
+    signs = [-1.0 if letter in "LPI" else 1.0 for letter in way]
+    affine = straight(np.multiply((1, 1.5, 3), signs))
+    affine[:3, 3] = 90, 110, -60
+    values = np.random.default_rng(0).integers(0, 3, (12, 12, 10))  # as a cube is, it fits any way
+    found, gap = aligned(scan(values, lost), scan(pixels(shape=(12, 12, 10)), affine))
+    assert (found.pixels == values).all()
+    assert (found.affine == affine).all()
+    assert gap > 50
+
+
+def test_a_label_is_turned_though_its_header_rounds() -> None:
+    affine = straight((-1, -1.5, 3))
+    affine[:3, 3] = 90, 110, -60
+    turned = turned_affine(affine, label().shape, (0, 1, 2), (True, True, False))
+    turned[:3, 3] += 0.5  # the corner of its first voxel in place of the centre
+    stored = scan(flipped(label(), (True, True, False)), turned)
+    found, gap = aligned(stored, scan(pixels(), affine))
+    assert (found.pixels == label()).all()
+    assert 0.5 < gap < 1
+
+
+def test_a_label_that_only_fits_turned_by_a_header_that_lost_its_origin_is_refused() -> None:
+    turned = turned_affine(straight(), label().shape, AXES, FLIPS)
+    turned[:3, 3] += 100
+    values = flipped(label().transpose(AXES), FLIPS)
+    with pytest.raises(UnreadableScan, match="its label has 10x12x14 voxels, it has 12x14x10"):
+        aligned(scan(values, turned), scan(pixels()))
+
+
 def test_of_two_ways_that_fit_the_headers_choose() -> None:
     cube = np.random.default_rng(0).integers(0, 3, (6, 6, 6))
     stored = scan(flipped(cube, FLIPS), turned_affine(straight(), (6, 6, 6), (0, 1, 2), FLIPS))

@@ -11,8 +11,9 @@ from medistill.data.splits import SplitRules
 from medistill.data.volumes.layouts.base import open_volumes_root
 from medistill.data.volumes.opening import OpenedVolumes, open_volumes
 from medistill.errors import UserError
+from medistill.grids import turned_affine
 from medistill.scans import Preparation, read_scan, restore
-from tests.volumes import REAL, label, pixels, straight, write, write_msd
+from tests.volumes import REAL, label, pixels, straight, write, write_msd, write_pairs
 
 RULES = SplitRules(test=0.25, validation=0.25)
 
@@ -31,19 +32,43 @@ def test_the_spacing_is_the_median_of_the_training_cases(tmp_path: Path) -> None
     assert opened(tmp_path).dataset.preparation.spacing_mm == (1, 1.25, 3)
 
 
-def test_slices_between_the_axes_of_the_body_are_turned_to_one_another(tmp_path: Path) -> None:
-    write_msd(tmp_path, 8)
+def write_tilted(root: Path) -> Path:
+    """Slices of 5 mm that lie now nearer to the one axis of the body, now to the other."""
+    root.mkdir(exist_ok=True)
+    write_msd(root, 8)
     for seed in range(8):
-        angle = np.radians(40 + 10 * (seed % 2))  # now nearer to the one axis, now to the other
-        tilted = np.eye(4)
-        tilted[:2, :2] = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
-        tilted = tilted @ straight((5, 1, 1))
-        write(tmp_path / f"imagesTr/case_{seed}.nii.gz", pixels(seed), tilted)
-        write(tmp_path / f"labelsTr/case_{seed}.nii.gz", label(seed), tilted)
-    found = opened(tmp_path)
+        tilted = tilt(seed)
+        write(root / f"imagesTr/case_{seed}.nii.gz", pixels(seed), tilted)
+        write(root / f"labelsTr/case_{seed}.nii.gz", label(seed), tilted)
+    return root
+
+
+def tilt(seed: int) -> np.ndarray:
+    angle = np.radians(40 + 10 * (seed % 2))
+    tilted = np.eye(4)
+    tilted[:2, :2] = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    return np.asarray(tilted @ straight((5, 1, 1)))
+
+
+def test_slices_between_the_axes_of_the_body_are_turned_to_one_another(tmp_path: Path) -> None:
+    found = opened(write_tilted(tmp_path))
+    frame = found.dataset.preparation.frame
     assert found.dataset.preparation.spacing_mm == (1, 1, 5)
-    assert {found.dataset.traces[row].axes for row in range(8)} == {(1, 2, 0)}  # type: ignore[union-attr]
+    assert frame is not None and np.linalg.det(np.reshape(frame, (3, 3))) > 0
     assert "oblique" in {finding.kind for finding in found.findings}
+    for row, case in enumerate(found.cases):
+        trace = found.dataset.traces[row]
+        assert trace is not None and trace.axes[2] == 0
+        shown = turned_affine(tilt(row), trace.shape, trace.axes, trace.flips)
+        assert np.linalg.det(shown[:3, :3]) > 0  # the scan, and no mirror image of it
+        back = restore(np.asarray(found.dataset.volumes.label(row)), trace)
+        assert (back == read_scan(tmp_path / str(case.label)).pixels).all()
+
+
+def test_a_spacing_that_is_given_is_along_the_axes_of_the_body(tmp_path: Path) -> None:
+    # As released weights want it: they never saw directions of these scans' own.
+    preparation = opened(write_tilted(tmp_path), preparation=(1.0, 1.0, 3.0)).dataset.preparation
+    assert preparation == Preparation(spacing_mm=(1.0, 1.0, 3.0))
 
 
 def test_rows_hold_images_labels_and_traces_that_lead_back(tmp_path: Path) -> None:
@@ -132,6 +157,34 @@ def test_classes_that_were_not_looked_for_are_not_known(tmp_path: Path) -> None:
     found = opened(tmp_path)
     assert found.dataset.known == ((0, 1), (1,), (0,))
     assert "partial_labels" in {finding.kind for finding in found.findings}
+
+
+def test_cases_of_a_list_keep_the_data_set_that_they_come_from(tmp_path: Path) -> None:
+    for seed, name in enumerate(["CHAOS", "Amos", "", "chaos "]):
+        write(tmp_path / f"{seed}.nii.gz", pixels(seed))
+        write(tmp_path / f"{seed}_mask.nii.gz", label(seed))
+        row = {"image": f"{seed}.nii.gz", "label": ["head", "tail"], "mask": f"{seed}_mask.nii.gz"}
+        with (tmp_path / "all.jsonl").open("a") as file:
+            file.write(json.dumps({**row, **({"dataset": name} if name else {})}) + "\n")
+    dataset = opened(tmp_path).dataset
+    assert dataset.sources == ("chaos", "amos", "", "chaos")
+    apart = [rows.tolist() for rows in dataset.by_source(np.array([3, 1, 0, 2]))]
+    assert apart == [[3, 0], [1], [2]]
+
+
+def test_each_scan_is_treated_by_its_own_modality_and_a_mixed_set_is_told_of(
+    tmp_path: Path,
+) -> None:
+    pairs = write_pairs(tmp_path, 8)
+    kinds = ["ct", "ct", "ct", "mr", "mr", "mr", "mr", ""]
+    rows = [f"{p['image']},{p['label']},{k}" for p, k in zip(pairs, kinds, strict=True)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,label,modality", *rows]))
+    found = opened(tmp_path)
+    assert [found.modality(row) for row in range(8)] == [*kinds[:7], "mr"]
+    told = {finding.kind: finding for finding in found.findings}
+    assert "CT 3, MR 5" in told["mixed_modalities"].message
+    assert "--modality" in told["mixed_modalities"].message
+    assert told["unknown_modality"].items == (found.facts[7].source,)
 
 
 def test_a_preparation_that_is_given_is_used_but_for_a_known_modality(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Patches are cut where something is, shown alike again, and asked about what is known."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,22 @@ def test_samples_count_through_all_data_sets() -> None:
     assert found.samples.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
     for batch in found.epoch(0):
         assert ((batch.samples >= 4) == (batch.tasks == 1)).all()
+
+
+def test_a_list_of_several_data_sets_is_drawn_as_each_of_them_would_be() -> None:
+    rows = {"large": 16, "small": 4}
+    joined = dataset(
+        count=20,
+        splits={"train": np.arange(20)},
+        sources=tuple(name for name, count in rows.items() for _ in range(count)),
+    )
+    counts = {}
+    for one in (joined, replace(joined, sources=("large",) * 20)):
+        batches = loader(one, steps=30, batch_size=4, sampling="square_root").epoch(0)
+        drawn = torch.cat([batch.samples for batch in batches])
+        counts[len({*one.sources})] = int((drawn >= 16).sum())
+    # By the roots of 16 and of 4; as one set, by their numbers.
+    assert counts == {2: 40, 1: 24}
 
 
 def test_queries_are_places_in_the_vocabulary_and_padding_is_invalid() -> None:

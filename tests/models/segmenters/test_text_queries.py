@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -15,6 +15,7 @@ from tests.models.segmenters.small import CLASSES, asked, logits, sat
 NAMES = st.lists(st.text(max_size=8).map(str.casefold), max_size=12, unique=True)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_fixed_vectors_are_orthogonal_and_stay_so_under_a_norm(names: list[str]) -> None:
     vectors = fixed_vectors(names, 13)
@@ -23,6 +24,7 @@ def test_fixed_vectors_are_orthogonal_and_stay_so_under_a_norm(names: list[str])
         torch.testing.assert_close(each @ each.T, 13 * torch.eye(len(names)))
 
 
+@settings(deadline=None)
 @given(NAMES, st.randoms())
 def test_fixed_vectors_do_not_depend_on_the_order_of_names(
     names: list[str], chance: object

@@ -267,6 +267,15 @@ class TestSlices:
         assert "with the patient's right on the left" in known
         assert "right on the left" not in self.shown(tmp_path / "b", {}).text
 
+    def test_planes_between_the_axes_of_the_body_are_not_called_by_those(self, tmp_path):
+        frame = [0.6, 0.0, -0.8, 0.0, 1.0, 0.0, 0.8, 0.0, 0.6]
+        told = {"orientation": "RAS", "frame": frame}
+        text = self.shown(tmp_path / "a", {}, preparation=told).text
+        assert "right on the left" not in text
+        assert "along directions of these scans' own" in text
+        straight = self.shown(tmp_path / "b", {}, preparation={**told, "frame": None}).text
+        assert "with the patient's right on the left" in straight
+
     def test_key_holds_the_classes_that_are_shown_in_their_colours(self, tmp_path):
         found = self.shown(tmp_path, {"colours": {"b": "#123456"}})
         marks = [tag for tag in found.all("span") if tag.get("class") == "outline"]

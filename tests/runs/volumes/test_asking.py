@@ -1,10 +1,31 @@
 """What a segmenter is asked of another hospital's volumes."""
 
+from pathlib import Path
+
 import pytest
 
 from medistill.errors import UserError
 from medistill.models.segmenters.base import Answering, build_segmenter
-from medistill.runs.volumes.evaluating import _asked
+from medistill.runs.console import Console
+from medistill.runs.volumes.evaluating import _asked, _warn_of_unknown_modality
+from medistill.scans import Preparation
+from tests.data.volumes.test_opening import opened
+from tests.volumes import write_pairs
+
+
+def test_volumes_of_no_known_modality_are_told_of_where_the_network_knows_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pairs(tmp_path, 4)
+    rows = [f"imagesTr/case_{n}.nii.gz,labelsTr/case_{n}.nii.gz,{'ct' * (n < 2)}" for n in range(4)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,label,modality", *rows]))
+    theirs = opened(tmp_path, preparation=Preparation(spacing_mm=(1.0, 1.0, 1.0)))
+    _warn_of_unknown_modality(theirs, {"modalities": ["mr"]}, Console())
+    assert capsys.readouterr().out == ""
+    _warn_of_unknown_modality(theirs, {"modalities": ["ct", "mr"]}, Console())
+    assert "2 volumes do not tell whether they are CT or MR: they count as MR" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.fixture

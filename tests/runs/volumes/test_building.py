@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from medistill.errors import UserError
 from medistill.models.deployed_segmenters import save_segmenter
 from medistill.models.segmenters.base import Answering
 from medistill.recipe import Recipe, TeacherSource, validate
+from medistill.runs.console import Console
 from medistill.runs.volumes.building import build_student, build_teacher
+from medistill.runs.volumes.preparing import _warn_of_released
+from tests.data.volumes.test_opening import opened, write_tilted
 from tests.models.segmenters import published
 from tests.models.segmenters.published import SMALL, filled, wrapped
 from tests.tiny_volumes import OPTIONS, WORDS, tiny_segmenter
@@ -85,15 +89,60 @@ def test_a_teacher_without_weights_knows_nothing_unless_that_is_asked_for() -> N
     assert build_teacher(asked, WORDS).sha256 == build_teacher(asked, WORDS).sha256
 
 
-def test_a_released_network_is_known_by_its_name_and_hands_its_terms_on(tmp_path: Path) -> None:
+@pytest.fixture
+def nano(tmp_path: Path) -> dict[str, Any]:
+    """A small one as LoRKD-Nano is released, and vectors as its text encoder makes them."""
     torch.save(wrapped(filled(published.lorkd(SMALL))), tmp_path / "lorkd-imbalance-nano.pth")
+    save_file({name: torch.randn(12) for name in WORDS}, tmp_path / "queries.safetensors")
     options = {
         "widths": [4, 6, 8], "hidden": 12, "heads": 2, "layers": 1, "feedforward": 10,
-        "embedding": 14, "mask": 5, "pool": 1,
+        "embedding": 14, "mask": 5, "pool": 1, "queries": str(tmp_path / "queries.safetensors"),
     }  # fmt: skip
     weights = str(tmp_path / "lorkd-imbalance-nano.pth")
-    named = {"name": "LoRKD-Nano", "weights": weights, "options": options}
-    assert build_teacher(TeacherSource(**named), WORDS).licence == "Apache-2.0"
-    assert build_student(recipe_of(**named, task="brain"), WORDS).licence == "Apache-2.0"
-    stated = TeacherSource(**named, licence="CC-BY-4.0")
+    return {"name": "LoRKD-Nano", "weights": weights, "options": options}
+
+
+def test_a_released_network_is_known_by_its_name_and_hands_its_terms_on(
+    nano: dict[str, Any],
+) -> None:
+    assert build_teacher(TeacherSource(**nano), WORDS).licence == "Apache-2.0"
+    student = build_student(recipe_of(**nano, task="brain"), WORDS)
+    assert (student.licence, student.released, student.invented) == ("Apache-2.0", True, False)
+    stated = TeacherSource(**nano, licence="CC-BY-4.0")
     assert build_teacher(stated, WORDS).licence == "CC-BY-4.0"
+
+
+def test_released_weights_are_not_asked_by_vectors_that_they_never_saw(
+    nano: dict[str, Any],
+) -> None:
+    # Fixed ones are as long: no tensor's shape would tell.
+    del nano["options"]["queries"]
+    with pytest.raises(
+        UserError, match=r"teacher\.options\.queries is missing.*write_text_queries"
+    ):
+        build_teacher(TeacherSource(**nano), WORDS)
+    # A student learns to answer them; it is only told.
+    assert build_student(recipe_of(**nano, task="brain"), WORDS).invented
+    assert not build_student(recipe_of(name="sat/unet", options=OPTIONS), WORDS).invented
+
+
+def test_a_start_with_made_up_vectors_is_warned_of(
+    nano: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _warn_of_released(build_student(recipe_of(**nano), WORDS), None, [], Console())
+    assert capsys.readouterr().out == ""
+    del nano["options"]["queries"]
+    _warn_of_released(build_student(recipe_of(**nano), WORDS), None, [], Console())
+    assert "student.options.queries" in capsys.readouterr().out
+
+
+def test_released_weights_that_are_shown_directions_they_never_saw_are_warned_of(
+    nano: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = build_student(recipe_of(**nano), WORDS)
+    oblique = opened(write_tilted(tmp_path / "oblique"))
+    _warn_of_released(student, None, [oblique], Console())
+    assert "set data.spacing_mm" in capsys.readouterr().out
+    straight = opened(tmp_path / "oblique", preparation=(1.0, 1.0, 3.0))
+    _warn_of_released(student, None, [straight], Console())
+    assert capsys.readouterr().out == ""

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from medistill.case_results import read_cases
 from medistill.errors import UserError
@@ -15,12 +17,14 @@ from medistill.models.segmenters.base import Answering
 from medistill.recipe import Recipe, validate
 from medistill.results import RunFolder, read_json, read_jsonl, read_metrics, write_json
 from medistill.runs.check import check
+from medistill.runs.console import Console
 from medistill.runs.evaluate import evaluate
 from medistill.runs.export import export
 from medistill.runs.load import load
 from medistill.runs.predict import predict
 from medistill.runs.report import report
 from medistill.runs.train import train
+from medistill.runs.volumes.preparing import prepare
 from medistill.types import Batch, Output
 from tests.phantom_volumes import make_msd, make_nnunet
 
@@ -120,6 +124,7 @@ def test_all_tasks_are_asked_of_one_network(taught: RunFolder) -> None:
     assert brain.classes == ("head", "tail") and abdomen.classes == ("liver", "spleen")
     assert brain.segmenter.vocabulary == ("head", "tail", "liver", "spleen")
     assert config["shared_encoder"] and config["preparation"]["spacing_mm"] == [1, 1, 1]
+    assert config["modalities"] == ["mr"]
 
 
 def test_experts_are_folded_into_networks_of_the_students_size(
@@ -228,6 +233,44 @@ def test_other_volumes_are_asked_for_by_the_names_of_their_classes(
     assert "dice/front" in found
 
 
+def test_other_volumes_are_read_as_the_runs_own_were(
+    scans: Scans, taught: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(Path(shutil.copytree(taught.path, tmp_path / "run")))
+    recipe = yaml.safe_load(run.recipe.read_text())
+    told = {"patient_pattern": "brain_([0-9])", "modality": "ct"}
+    recipe["data"]["roots"]["brain"] |= told
+    run.recipe.write_text(yaml.safe_dump(recipe))
+    other = make_msd(tmp_path / "neighbours", cases=3)
+    evaluate(run.path, data=other, task="brain")
+    (found,) = run.path.glob("evaluations/brain-neighbours*/cases.csv")
+    cases = read_cases(found)
+    assert {case.group for case in cases} == {0, 1, 2}
+    assert {case.modality for case in cases} == {"ct"}
+
+    strange = make_msd(tmp_path / "strange", cases=3)
+    recipe["data"]["roots"]["brain"]["patient_pattern"] = "patient-[0-9]"
+    run.recipe.write_text(yaml.safe_dump(recipe))
+    evaluate(run.path, data=strange, task="brain")
+    assert "data.patient_pattern matches no path" in capsys.readouterr().out
+
+
+def test_pooled_features_alone_are_aligned_where_answers_are_kept_and_that_is_said(
+    scans: Scans, taught: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = recipe_of(scans, "rd", teacher=f"run:{taught.path}").model_dump(mode="json")
+    document["data"] = {"root": str(scans.brain), "store": str(scans.store), "patch": [8, 8, 8]}
+    document["data"] |= {"steps": 1, "patches": 1}
+    document["training"]["epochs"] = 1
+    device, console = torch.device("cpu"), Console()
+    prepare(validate(document), RunFolder(tmp_path / "kept"), device, console)
+    assert "pooled features alone are aligned" in capsys.readouterr().out
+    document["teacher"]["cache"] = False
+    job = prepare(validate(document), RunFolder(tmp_path / "asked"), device, console)
+    assert "pooled features alone" not in capsys.readouterr().out
+    assert job.method.teacher.map_shapes
+
+
 def test_a_report_is_written_again_from_the_files_alone(taught: RunFolder) -> None:
     page = report(taught.path).read_text()
     assert report(taught.path).read_text() == page
@@ -243,6 +286,24 @@ def test_check_says_what_there_is(scans: Scans, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert "brain: 10 volumes at 1 x 1 x 1 mm" in said
     assert "nothing at which training would stop" in said
+
+
+def test_volumes_to_test_alone_can_be_checked_and_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_msd(tmp_path / "brain", cases=3)
+    rows = [f"imagesTr/brain_{n}.nii.gz,labelsTr/brain_{n}.nii.gz,test" for n in range(3)]
+    (root / "dataset.json").unlink()
+    (root / "labels.json").write_text('{"1": "head", "2": "tail"}')
+    (root / "manifest.csv").write_text("\n".join(["image,label,split", *rows]))
+    recipe = recipe_of(Scans(root, root, tmp_path / "store"), "multi_task")
+    document = recipe.model_dump(mode="json")
+    document["data"]["roots"] = {"brain": {"root": str(root)}}
+    check(validate(document))
+    assert "brain: head, tail; " in capsys.readouterr().out
+    with pytest.raises(UserError, match="brain: the train split is empty") as raised:
+        train(validate(document), tmp_path / "run")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_specialist_learns_one_root_by_itself_and_chooses_its_own_patch(

@@ -42,6 +42,7 @@ class VolumeDataset:
         preparation: What was done to every scan; a row's modality may be another.
         traces: How each row was prepared; None for a row that stands in no split.
         known: Places of the classes that were looked for in each row; the others say nothing.
+        sources: Which data set each row comes from, where a list joins several; empty for one.
     """
 
     task: Task
@@ -51,6 +52,15 @@ class VolumeDataset:
     preparation: Preparation
     traces: tuple[Trace | None, ...]
     known: tuple[tuple[int, ...], ...]
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.patients)
+
+    def by_source(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Some rows, apart by the data set that they come from."""
+        if not self.sources or not len(rows):
+            return [rows]
+        own = np.array(self.sources)[rows]
+        # In the order in which they first come, which a set would not keep.
+        return [rows[own == name] for name in dict.fromkeys(own.tolist())]

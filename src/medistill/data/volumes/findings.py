@@ -10,7 +10,7 @@ import numpy as np
 
 from medistill.data.findings import Finding, Severity, find_traps
 from medistill.data.volumes.facts import Facts
-from medistill.data.volumes.layouts.base import Case
+from medistill.data.volumes.layouts.base import Case, modality_of
 from medistill.scans import Preparation
 
 _SEVERITIES = ("error", "warning", "note")
@@ -65,8 +65,11 @@ class _Data:
     def labelled(self) -> list[Facts]:
         return [one for one in self.facts if one.labelled]
 
+    def told(self, row: int) -> str | None:
+        return self.cases[row].modality or modality_of(self.facts[row].modality)
+
     def modality(self, row: int) -> str:
-        return self.cases[row].modality or self.preparation.modality
+        return self.told(row) or self.preparation.modality
 
 
 def _shared_with_images(data: _Data) -> list[Finding]:
@@ -174,6 +177,20 @@ def _perhaps_another_modality(data: _Data) -> Iterator[Finding]:
     yield from _told("warning", "perhaps_ct", message, like_ct, len(rows))
 
 
+def _mixed_modalities(data: _Data) -> Iterator[Finding]:
+    rows = [row for row, one in enumerate(data.facts) if one.digest]
+    kinds = Counter(data.modality(row) for row in rows)
+    if len(kinds) < 2:
+        return
+    counts = ", ".join(f"{kind.upper()} {n}" for kind, n in sorted(kinds.items()))
+    message = f"modalities are mixed ({counts}): each has a treatment of its own"
+    asked = "`predict` asks for --modality where a file does not tell"
+    yield Finding("note", "mixed_modalities", f"{message}, and {asked}")
+    items = [data.facts[row].source for row in rows if data.told(row) is None]
+    message = f"scans of no known modality among others (they count as {data.preparation.modality})"
+    yield from _told("warning", "unknown_modality", message, items, len(rows))
+
+
 def _fractional(data: _Data) -> Iterator[Finding]:
     items = [one.source for one in data.labelled if one.fractional]
     message = "labels with values that are no whole numbers (they are rounded)"
@@ -264,6 +281,7 @@ _CHECKS: tuple[Callable[[_Data], Iterator[Finding]], ...] = (
     _absent_classes,
     _labels_differ,
     _perhaps_another_modality,
+    _mixed_modalities,
     _float_labels,
     _kinds_of_numbers,
     _intensities,

@@ -12,31 +12,28 @@ from medistill.grids import corner_gap, flipped, turned_affine, turns
 from medistill.scans import Scan, Trace, UnreadableScan, orientation_of, prepare_label
 
 _BEYOND = 2**30  # any class' value, and exact in a float
+_FITS = 1.0  # voxel: corners of voxels taken for their centres are sqrt(3) / 2 apart
 
 
 def aligned(label: Scan, scan: Scan) -> tuple[Scan, float]:
     """A label with the axes of its scan, and how far its header lays it off, in voxels.
 
-    Of two ways to lay it on the scan, by the directions in the headers or voxel by voxel, the one
-    that the headers contradict less.
+    It is turned where the directions in the two headers then lay it on the scan. Else it is taken
+    voxel by voxel: a header that lost its origin or its directions tells of no turn.
 
     Raises:
-        UnreadableScan: Its shape fits neither way.
+        UnreadableScan: Its shape does not fit.
     """
+    shape, ways = scan.pixels.shape, [label]
     orientation = orientation_of(scan.affine)
-    ways = [label]
     if orientation_of(label.affine) != orientation:
-        ways.append(_as(orientation, label))
-    shape = scan.pixels.shape
-    gaps = [
-        (corner_gap(scan.affine, way.affine, shape), place)
-        for place, way in enumerate(ways)
-        if way.pixels.shape == shape
-    ]
-    if not gaps:
+        turned = _as(orientation, label)
+        ways += [turned] if _gap(turned, scan) < _FITS else []
+    # Two axes at 45 degrees have other names by a rounding: there both ways may fit.
+    gap, place = min((_gap(way, scan), place) for place, way in enumerate(ways))
+    if not np.isfinite(gap):
         told = "x".join(map(str, label.pixels.shape))
         raise UnreadableScan(f"its label has {told} voxels, it has {'x'.join(map(str, shape))}")
-    gap, place = min(gaps)
     return replace(ways[place], affine=scan.affine), gap
 
 
@@ -116,6 +113,13 @@ def _as(orientation: str, label: Scan) -> Scan:
     pixels = np.ascontiguousarray(flipped(label.pixels.transpose(axes), flips))
     affine = turned_affine(label.affine, label.pixels.shape, axes, flips)
     return replace(label, pixels=pixels, affine=affine)
+
+
+def _gap(label: Scan, scan: Scan) -> float:
+    """How far the headers lay the two apart, in voxels; infinite where the shapes differ."""
+    if label.pixels.shape != scan.pixels.shape:
+        return np.inf
+    return corner_gap(scan.affine, label.affine, scan.pixels.shape)
 
 
 def _joined(masks: Mapping[int, NDArray[np.bool_]], classes: int) -> NDArray[np.uint8]:

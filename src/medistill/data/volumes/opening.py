@@ -52,6 +52,10 @@ class OpenedVolumes:
         """Digest of each row's voxels: how a run names a volume."""
         return [facts.digest for facts in self.facts]
 
+    def modality(self, row: int) -> Modality:
+        """How a row's intensities were treated: as its case or its file says, else as the set's."""
+        return _for(self.cases[row], self.facts[row], self.dataset.preparation).modality
+
     def within(self, region: str | None) -> "OpenedVolumes":
         """The same with a region of the body, where the recipe knows better than the cases."""
         if region is None:
@@ -94,8 +98,8 @@ def open_volumes(
         layout: What reads the scans.
         cases: What to read.
         preparation: What is done to every scan; its modality counts where a case says none. None
-            for what suits the training cases; so do three distances in mm, of the voxels once
-            turned, whose median along each axis is taken otherwise.
+            for what suits the training cases; so do three distances in mm, to the right, to the
+            front and up, whose medians are taken otherwise.
         rules: How to split what has no official split.
         folder: Where prepared volumes are kept.
         saved_splits: Splits of an earlier run, used again instead of new ones.
@@ -124,6 +128,7 @@ def open_volumes(
         preparation=preparation,
         traces=traces,
         known=_known(layout, cases),
+        sources=tuple(case.dataset for case in cases),
     )
     # What a fraction leaves out can leak nowhere.
     used = {part: parts[part] for part in SPLITS}
@@ -156,10 +161,14 @@ def _digests(cases: Sequence[Case], facts: Sequence[Facts]) -> list[str]:
 def _suitable(
     cases: Sequence[Case], facts: Sequence[Facts], parts: Splits, spacing_mm: Triple | None
 ) -> Preparation:
-    """For the training cases: by default their median spacing, as exact as a header can hold."""
+    """For the training cases: by default their median spacing, as exact as a header can hold.
+
+    Who says the spacing says it along the axes of the body, which networks that were trained
+    elsewhere expect: then slices between them stay there.
+    """
     # Validation and test decide nothing, unless there is nothing to train on.
     rows = parts["train"] or [row for own in parts.values() for row in own]
-    frame = common_frame([facts[row] for row in rows])
+    frame = None if spacing_mm else common_frame([facts[row] for row in rows])
     medians = np.median([facts[row].spacing_mm(frame) for row in rows], axis=0).tolist()
     x, y, z = (round(value, 4) for value in medians)
     kinds = Counter(_modality(cases[row], facts[row]) or "mr" for row in rows)

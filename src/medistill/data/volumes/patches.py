@@ -94,8 +94,15 @@ class PatchLoader:
         self._queries = _Queries(datasets, patches.max_queries)
         nothing = np.empty(0, np.int64)
         parts = [dataset.splits.get(split, nothing) for dataset in datasets]
-        self._samples = [at + own for at, own in zip(self._starts, parts, strict=True)]
-        self.samples = np.concatenate(self._samples)
+        starts = self._starts.tolist()
+        self.samples = np.concatenate([at + own for at, own in zip(starts, parts, strict=True)])
+        # What a list joins is drawn as if its data sets were roots of their own.
+        apart = [
+            (dataset.task.region, at + own)
+            for dataset, at, rows in zip(datasets, starts, parts, strict=True)
+            for own in dataset.by_source(rows)
+        ]
+        self._regions, self._samples = zip(*apart, strict=True)
         _check_batches(drawing.batch_size, world, split, len(self.samples))
 
     @property
@@ -112,8 +119,7 @@ class PatchLoader:
         Args:
             number: Of the epoch; nothing else needs to be known to go on after a break.
         """
-        regions = [dataset.task.region for dataset in self._datasets]
-        samples, rounds = self._drawing.epoch(number, self._samples, regions)
+        samples, rounds = self._drawing.epoch(number, self._samples, self._regions)
         views = rounds if self._patches.views is None else rounds % self._patches.views
         share = slice(self._rank, None, self._world)
         return self._made([(s[share], v[share]) for s, v in zip(samples, views, strict=True)])

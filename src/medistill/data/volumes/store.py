@@ -29,7 +29,7 @@ from medistill.scans import Preparation, Trace, prepare
 OnProgress = Callable[[int, int], None]
 Result = TypeVar("Result")
 
-_VERSION = 2  # another number whenever reading or preparing changes what is stored
+_VERSION = 3  # another number whenever reading or preparing changes what is stored
 _IMAGE, _LABEL, _PLACES, _FACTS, _TRACE = (
     "image.npy",
     "label.npy",

@@ -1,6 +1,7 @@
 """Directions of their own for scans that lie between the axes of the body."""
 
 from collections.abc import Sequence
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ def common_frame(facts: Sequence[Facts]) -> Frame | None:
     A heart's short axis is half-way between two axes of the body. Which of them is nearer is then
     chance, so slices would lie now along the one, now along the other, and the median of their
     spacings would blur half of the scans. Directions of a scan in their middle are near to all of
-    them; unlike the axes as stored they do not depend on who wrote the file.
+    them; unlike the axes as stored they do not depend on who wrote the file. They are
+    right-handed, as those of the body are: nothing is mirrored.
 
     Returns:
         None where slices lie along one axis of the body in all scans, or in none of these frames.
@@ -49,16 +51,26 @@ def _directions(facts: Facts) -> NDArray[np.float64]:
 
 
 def _frame_of(facts: Facts) -> Frame:
-    """Its own directions, across the slices last, each forwards along its nearest axis."""
+    """Its own directions, across the slices last: of the right-handed ways the least turn."""
     directions = _directions(facts)
     across = int(np.linalg.norm(facts.affine[:3, :3], axis=0).argmax())
-    first, second = (axis for axis in range(3) if axis != across)
-    # Of the two in the plane the one nearer to right and left comes first, whoever wrote the file.
-    if abs(directions[0, first]) < abs(directions[0, second]):
-        first, second = second, first
-    frame = directions[:, [first, second, across]]
+    plane = (axis for axis in range(3) if axis != across)
+    ways = [
+        directions[:, [*pair, across]] * signs
+        for pair in permutations(plane)
+        for signs in product((1.0, -1.0), repeat=3)
+    ]
+    # A left-handed frame would show every body as its mirror image, the liver on the left.
+    turned = [way for way in ways if np.linalg.det(way) > 0]
+    return tuple(max(turned, key=_nearness).ravel().tolist())
+
+
+def _nearness(frame: NDArray[np.float64]) -> tuple[float, float]:
+    """How small a turn leads from the axes of the body to a frame: the larger, the smaller."""
+    # The trace is 1 + 2 cos(angle). Where an axis is at right angles to the one that it stands
+    # for, two ways are equal, up to rounding: there the axes that point forwards decide.
     strongest = frame[np.abs(frame).argmax(axis=0), range(3)]
-    return tuple((frame * np.sign(strongest)).ravel().tolist())
+    return round(float(np.trace(frame)), 6), round(float(strongest.sum()), 6)
 
 
 def _agreement(facts: Facts, frame: Frame) -> float:

@@ -20,6 +20,9 @@ MEASURED: Final = ("dice", "surface_dice", "hd95_mm")
 VIEWS: Final = (
     ": from the feet, from the front and from the left, with the patient's right on the left"
 )
+FRAMED: Final = (
+    ", along directions of these scans' own, since their slices lie between the axes of the body"
+)
 PANELS = 6  # classes whose agreement is drawn; the table holds all
 NAME = 8  # letters of a digest that tell cases apart
 
@@ -67,10 +70,10 @@ def slices(evidence: Evidence, task: str) -> list[Html]:
         return []
     cases = {case.sample: case for case in evidence.cases(task)}
     order = sorted(cases.values(), key=lambda case: case.dice)
-    turned = evidence.configs.get(task, {}).get("preparation", {}).get("orientation") == "RAS"
+    seen = _seen(evidence.configs.get(task, {}).get("preparation", {}))
     told = (
-        f"The planes in which most voxels are wrong{VIEWS if turned else ''}. Solid lines are the "
-        "prediction, dashed ones around a tint the truth."
+        f"The planes in which most voxels are wrong{seen}. Solid lines are the prediction, dashed "
+        "ones around a tint the truth."
     )
     return [
         element("h3", "Worst cases, and a typical one"),
@@ -78,6 +81,13 @@ def slices(evidence: Evidence, task: str) -> list[Html]:
         _legend(shown, evidence.classes(task)),
         element("div", *(_slice(evidence, one, cases, order) for one in shown), class_="slices"),
     ]
+
+
+def _seen(preparation: Mapping[str, Any]) -> str:
+    """From where the planes are seen, as far as it is known."""
+    if preparation.get("frame") is not None:
+        return FRAMED
+    return VIEWS if preparation.get("orientation") == "RAS" else ""
 
 
 def volumes(evidence: Evidence, task: str) -> list[Html]:

@@ -17,7 +17,8 @@ from medistill.models.weights import digest
 from medistill.recipe import Recipe, StudentSource, TeacherSource
 
 RANDOM = "random"
-_OF_IMAGES = ("mean", "std", "size", "grid")
+_QUERIES = "queries"
+_OF_IMAGES = ("mean", "std", "stretch", "size", "grid")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Known:
         sha256: Of its weights.
         licence: Of its weights, where known: every network that comes of them inherits it.
         random: It never learned anything; every report says so.
+        released: Its weights are a segmenter's, as its authors hand them out.
+        invented: Its queries are vectors that those weights never saw.
     """
 
     segmenter: Segmenter
@@ -37,6 +40,8 @@ class Known:
     sha256: str
     licence: str | None
     random: bool
+    released: bool = False
+    invented: bool = False
 
 
 def build_student(recipe: Recipe, words: tuple[str, ...]) -> Known:
@@ -49,7 +54,7 @@ def build_student(recipe: Recipe, words: tuple[str, ...]) -> Known:
     _refuse_settings_of_images(source, "student")
     if source.name.startswith(RUN):
         segmenter = _of_run(source, source.task, words, "student")
-        return Known(segmenter, source.name, digest(segmenter), None, random=False)
+        return Known(segmenter, source.name, digest(segmenter), source.licence, random=False)
     segmenter = build_segmenter(_design(source.name), source.options, words)
     if source.start is not None:
         start = source.start.removeprefix(RUN)
@@ -60,17 +65,22 @@ def build_student(recipe: Recipe, words: tuple[str, ...]) -> Known:
             segmenter, source.weights, expert=source.task, role="student"
         )
     random = source.start is None and source.weights == RANDOM
-    return Known(segmenter, source.name, digest(segmenter), report.licence, random)
+    licence = source.licence or report.licence
+    invented = report.released and not source.options.get(_QUERIES)
+    return Known(
+        segmenter, source.name, digest(segmenter), licence, random, report.released, invented
+    )
 
 
 def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
     """The teacher's network: that of a run, or an architecture with a file of weights.
 
     Raises:
-        UserError: There is no such network, or no weights for it.
+        UserError: There is no such network, no weights for it, or it would be asked by vectors that
+            released weights never saw.
     """
     _refuse_settings_of_images(source, "teacher")
-    licence = source.licence
+    licence, released = source.licence, False
     if source.name.startswith(RUN):
         segmenter = _of_run(source, None, words, "teacher")
     elif source.weights is None:
@@ -83,9 +93,15 @@ def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
             torch.manual_seed(0)  # `random` is the same teacher after a resume
             segmenter = build_segmenter(_design(source.name), source.options, words)
         report = load_segmenter_weights(segmenter, source.weights, role="teacher")
-        licence = licence or report.licence
+        licence, released = licence or report.licence, report.released
+        if released and not source.options.get(_QUERIES):
+            raise UserError(
+                f"teacher.options.queries is missing: {source.name}'s weights understand the "
+                "vectors of their own text encoder alone. Make the file once with "
+                "medistill.models.text_encoder.write_text_queries, and name it."
+            )
     random = source.weights == RANDOM
-    return Known(segmenter, source.name, digest(segmenter), licence, random)
+    return Known(segmenter, source.name, digest(segmenter), licence, random, released)
 
 
 def _design(name: str) -> str:

@@ -1,5 +1,6 @@
 """`evaluate` of a segmentation: on its own volumes, or on somebody else's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medistill.case_results import write_cases
+from medistill.data.volumes.layouts.base import VolumeLayout
 from medistill.data.volumes.opening import OpenedVolumes
 from medistill.errors import UserError
 from medistill.models.deployed_segmenters import load_segmenter
@@ -87,22 +89,51 @@ def _others(
     recipe: Recipe, data: Path, name: str, config: Mapping[str, Any], console: Console
 ) -> OpenedVolumes:
     """Somebody else's volumes, prepared as the network's were; all of them in one more split."""
-    own = recipe.data
-    other = Data.model_validate({
-        "roots": {name: str(data)}, "store": own.store, "skip_unreadable": True,
-    })  # fmt: skip
-    elsewhere = recipe.model_copy(update={"data": other})
-    layouts = volume_roots(elsewhere)
+    own = recipe.data.roots[name]
+    layouts = volume_roots(_elsewhere(recipe, name, {"root": data}))
     if not layouts:
         raise UserError(
             f"{data} holds no volumes that medistill recognises, and the run needs some."
         )
+    told: dict[str, Any] = {"root": data, "modality": own.modality}
+    if own.patient_pattern and _matches(own.patient_pattern, layouts[name]):
+        told["patient_pattern"] = own.patient_pattern
+    elif own.patient_pattern:
+        console.warn(f"data.patient_pattern matches no path below {data}: it is left aside there.")
     preparation = Preparation.from_document(config["preparation"])
-    (opened,) = open_roots(elsewhere, layouts, None, console, preparation=preparation)
+    (opened,) = open_roots(
+        _elsewhere(recipe, name, told), layouts, None, console, preparation=preparation
+    )
+    _warn_of_unknown_modality(opened, config, console)
     dataset = opened.dataset
     rows = np.sort(np.concatenate(list(dataset.splits.values())))
     console.say(f"{data}: {len(opened.cases)} volumes, {len(rows)} of them usable")
     return replace(opened, dataset=replace(dataset, splits={**dataset.splits, ALL: rows}))
+
+
+def _elsewhere(recipe: Recipe, name: str, root: Mapping[str, Any]) -> Recipe:
+    """The recipe with somebody else's root alone."""
+    told = {"roots": {name: root}, "store": recipe.data.store, "skip_unreadable": True}
+    return recipe.model_copy(update={"data": Data.model_validate(told)})
+
+
+def _matches(pattern: str, layout: VolumeLayout) -> bool:
+    return any(re.search(pattern, case.image) for case in layout.cases())
+
+
+def _warn_of_unknown_modality(
+    opened: OpenedVolumes, config: Mapping[str, Any], console: Console
+) -> None:
+    """Say where scans are treated like most training scans for want of a word about them."""
+    unknown = sum(
+        not (case.modality or facts.modality)
+        for case, facts in zip(opened.cases, opened.facts, strict=True)
+    )
+    if unknown and len(config.get("modalities") or ()) > 1:
+        count = opened.dataset.preparation.modality.upper()
+        console.warn(
+            f"{unknown} volumes do not tell whether they are CT or MR: they count as {count}."
+        )
 
 
 def _asked(network: Answering, theirs: Sequence[str], names: Mapping[str, str]) -> Answering:

@@ -55,15 +55,16 @@ class Judge:
         """Pictures of the worst cases and of a typical one; what the index says of them.
 
         Args:
-            cases: Of one split.
+            cases: All of one split, in its order.
             run: Where the pictures go.
             first: Number of the first picture.
         """
         dataset = self.opened.dataset
-        rows = dict(zip(self.opened.digests, range(len(dataset)), strict=True))
+        # Not by the digest: a row that repeats another one shares it, and was never prepared.
+        rows = {id(case): row for case, row in zip(cases, self._rows(cases), strict=True)}
         index = []
         for number, shown in enumerate(shown_cases(cases), start=first):
-            row, file = rows[shown.case.sample], f"{number:03d}.png"
+            row, file = rows[id(shown.case)], f"{number:03d}.png"
             image = np.asarray(dataset.volumes.image(row), dtype=np.float32)
             colours = render_slices(
                 image,
@@ -75,6 +76,11 @@ class Judge:
             )
             index.append(index_entry(shown, file, colours))
         return index
+
+    def _rows(self, cases: list[CaseResult]) -> list[int]:
+        """The row of each case of a split."""
+        rows: list[int] = self.opened.dataset.splits[cases[0].split].tolist() if cases else []
+        return rows
 
     def _case(self, row: int, split: str) -> CaseResult:
         dataset, trace = self.opened.dataset, self.opened.dataset.traces[row]
@@ -97,7 +103,8 @@ class Judge:
             sample=self.opened.digests[row],
             group=self._groups()[row],
             scores={name: scores[name] for name in looked_for},
-            modality=self.opened.cases[row].modality or dataset.preparation.modality,
+            modality=self.opened.modality(row),
+            dataset=self.opened.cases[row].dataset,
         )
 
     def _groups(self) -> list[int]:

@@ -13,6 +13,7 @@ from medistill.export.volume_runtime import (
     predict_scans,
 )
 from medistill.runs.console import Console
+from medistill.scans import Modality
 
 MASK, FOLDER = Path("mask.nii.gz"), Path("masks")
 
@@ -24,6 +25,7 @@ def outline(
     *,
     out: Path | None,
     per_class: bool,
+    modality: Modality | None,
     console: Console,
 ) -> bool:
     """Outline scans and folders of them; whether every one could be read.
@@ -34,6 +36,7 @@ def outline(
         inputs: Scans, series, and folders of them.
         out: Mask of a single scan, or a folder for several.
         per_class: Write a mask for each class, which may overlap.
+        modality: Of the scans, where several were trained on and they do not tell their own.
         console: Where to say what happens.
     """
     model = VolumeModel(file, session=session)
@@ -43,7 +46,7 @@ def outline(
     console.say(f"{'a mask for each of' if per_class else 'labels:'} {numbers}")
     with console.track("outlining, in %", 100 * len(find_scans(inputs))) as advance:
         failures = predict_scans(
-            model, inputs, out, per_class=per_class,
+            model, inputs, out, per_class=per_class, modality=modality,
             on_scan=lambda found: _tell(found, console),
             on_progress=lambda done, _: advance(done, ""),
         )  # fmt: skip

@@ -28,7 +28,7 @@ from medistill.methods.base import Method
 from medistill.models.segmenters.base import Segmenter
 from medistill.recipe import Recipe
 from medistill.results import RunFolder
-from medistill.runs.ancestry import warn_of_shared_images
+from medistill.runs.ancestry import parts_of, warn_of_shared_images
 from medistill.runs.console import Console
 from medistill.runs.images import heed
 from medistill.runs.recording import record, told_findings
@@ -91,6 +91,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     torch.manual_seed(recipe.training.seed)
     student = build_student(recipe, words)
     opened = open_labelled(recipe, layouts, run, console)
+    _warn_of_released(student, known, opened, console)
     patch = chosen_patch(recipe, opened, [one.segmenter for one in (student, known) if one])
     console.say(f"patches of {' x '.join(map(str, patch))} voxels")
     datasets = [one.dataset for one in opened]
@@ -99,7 +100,10 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
         described = {one.name: _described(one, warnings) for one in opened}
-        made_of = {"data": {one.name: key_of(one) for one in opened}, **_made_of(known, student)}
+        made_of = {
+            "data": {one.name: key_of(one) for one in opened},
+            **_made_of(recipe, known, student),
+        }
         record(recipe, run, opened, described=described, made_of=made_of)
     teacher = (
         teach(recipe, known, words, opened, patch, device=device, console=console)
@@ -161,6 +165,24 @@ def chosen_patch(
     return recipe.data.patch
 
 
+def _warn_of_released(
+    student: Known, known: Known | None, opened: Sequence[OpenedVolumes], console: Console
+) -> None:
+    """Say where released weights are shown or asked what they were not trained with."""
+    if student.invented:
+        console.warn(
+            f"{student.name} starts from weights that never saw the vectors it is asked by: name "
+            "those of its text encoder as student.options.queries (write_text_queries makes them)."
+        )
+    framed = [one.name for one in opened if one.dataset.preparation.frame is not None]
+    released = [one.name for one in (student, known) if one is not None and one.released]
+    if framed and released:
+        console.warn(
+            f"{framed[0]} lies between the axes of the body and is shown in directions of its own, "
+            f"but {released[0]} was trained along those of the body (RAS): set data.spacing_mm."
+        )
+
+
 def refuse_method_of_images(recipe: Recipe) -> None:
     """Refuse what compares classes or images.
 
@@ -185,13 +207,18 @@ def _say_left_aside(recipe: Recipe, console: Console) -> None:
             console.say(f"{key} is a setting for images: it is left aside.")
 
 
-def _made_of(known: Known | None, student: Known) -> dict[str, Any]:
-    """The teacher that is asked, and hashes of the weights that both begin with."""
-    weights = {"student": student.sha256}
-    if known is None:
-        return {"teacher": None, "weights": weights}
-    teacher = {"name": known.name, "licence": known.licence, "random": known.random}
-    return {"teacher": teacher, "weights": {**weights, "teacher": known.sha256}}
+def _made_of(recipe: Recipe, known: Known | None, student: Known) -> dict[str, Any]:
+    """Who has a part, and hashes of the weights that they begin with."""
+    found = parts_of(recipe, random=known is not None and known.random)
+    weights = {}
+    for role, one in (("student", student), ("teacher", known)):
+        if one is not None:
+            weights[role] = one.sha256
+        if one is not None and found[role]:
+            # The file of weights may have told whose it is.
+            licences = dict.fromkeys(filter(None, [one.licence, *found[role]["licences"]]))
+            found[role] |= {"licence": one.licence, "licences": list(licences)}
+    return {**found, "weights": weights}
 
 
 def _described(one: OpenedVolumes, warnings: Sequence[str]) -> dict[str, Any]:

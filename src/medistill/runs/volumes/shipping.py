@@ -29,6 +29,7 @@ def deploy(
         "task": dataset.task.name,
         "patch": list(patch),
         "preparation": dataset.preparation.as_document(),
+        "modalities": sorted({opened.modality(row) for row in dataset.splits["train"].tolist()}),
         "profile": _profile(opened).as_document(),
         "volumes": {split: len(rows) for split, rows in dataset.splits.items()},
         **extra,

@@ -16,7 +16,10 @@ VOXELS = 131_072
 
 
 def median_shape(datasets: Sequence[VolumeDataset]) -> Sides:
-    """Sides of the middle training volume; of several data sets, the largest along each axis."""
+    """Sides of the middle training volume; of several data sets, the largest along each axis.
+
+    Where nothing is to be trained on, of the middle volume of all splits.
+    """
     a, b, c = np.max([_middle(dataset) for dataset in datasets], axis=0).tolist()
     return a, b, c
 
@@ -47,6 +50,7 @@ def patch_for(shape: Sides, stride: Sides, voxels: int = VOXELS) -> Sides:
 
 def _middle(dataset: VolumeDataset) -> NDArray[np.int64]:
     rows = dataset.splits["train"].tolist()
+    rows = rows or [row for own in dataset.splits.values() for row in own.tolist()]
     sizes = [trace.size for row in rows if (trace := dataset.traces[row]) is not None]
     middle: NDArray[np.int64] = np.ceil(np.median(sizes, axis=0)).astype(np.int64)
     return middle

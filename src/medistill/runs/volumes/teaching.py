@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from medistill.assemble import method_class
 from medistill.data.volumes.opening import OpenedVolumes
 from medistill.data.volumes.patches import Patches
+from medistill.methods.reprogramming_distillation import ReprogrammingDistillation
 from medistill.models.segmentation_teachers import CachedSegmenter, FrozenSegmenter
 from medistill.models.teachers import Teacher
 from medistill.recipe import Recipe
@@ -45,6 +47,11 @@ def teach(
     count = recipe.data.patches
     if count is None or recipe.teacher is None or not recipe.teacher.cache:
         return frozen
+    if issubclass(method_class(recipe), ReprogrammingDistillation):
+        console.say(
+            "data.patches: the teacher's answers are kept without its maps, so pooled features "
+            "alone are aligned; teacher.cache: false aligns all scales."
+        )
     loader = training_patches(recipe, [one.dataset for one in opened], patch)
 
     def batches() -> Iterator[Batch]:

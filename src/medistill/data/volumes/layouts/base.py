@@ -33,6 +33,7 @@ class Case:
         split: The official split it belongs to; None when there is none.
         modality: None where nothing says it.
         region: Part of the body; empty when not known.
+        dataset: Which of several data sets it comes from; empty when not known.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     split: str | None = None
     modality: Modality | None = None
     region: str = ""
+    dataset: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ from medistill.errors import UserError
 
 
 class SatJsonl(VolumeLayout):
-    """Lines of `image`, `label` (names), `modality`, `mask`; if known `region`, `patient`, `split`.
+    """Lines of `image`, `label` (names), `mask`; and `modality`, `dataset`, and others if known.
 
     A mask is a label map with 1, 2, ... in the order of the names, a file with a channel for each
     of them, or a folder with a file of each name. Paths start from the folder of the list. Cases
-    may name different classes: of the others nothing is known there.
+    may name different classes: of the others nothing is known there. Others are `region`,
+    `patient` and `split`. Each `dataset` is drawn and averaged as one, though a list joins several.
     Zhao et al., One Model to Rule them All: Towards Universal Segmentation, 2023.
     """
 
@@ -92,6 +93,7 @@ class SatJsonl(VolumeLayout):
             split=split,
             modality=modality_of(row.get("modality")),
             region=class_name(str(row.get("region") or "")),
+            dataset=class_name(str(row.get("dataset") or "")),
         )
 
     def _masks(self, told: Any, names: list[Any]) -> tuple[str | None, tuple[str, ...]]:
