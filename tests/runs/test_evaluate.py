@@ -57,15 +57,6 @@ def test_the_threshold_is_that_of_the_run_and_was_fitted_to_nothing_here() -> No
     assert (point.positive, point.threshold, point.wanted) == ("sick", 0.25, 0.95)
 
 
-def test_an_evaluation_is_called_like_the_folder_even_from_within(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "Hôpital 2").mkdir()
-    monkeypatch.chdir(tmp_path / "Hôpital 2")
-    assert module._label(".") == "Hôpital 2"
-    assert module._label(None) == "own"
-
-
 def test_what_is_undefined_is_a_dash_and_an_end_that_nobody_knows_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

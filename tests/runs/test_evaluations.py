@@ -50,6 +50,15 @@ def test_one_folder_is_the_same_however_it_is_written(
     assert {evaluation_folder(run, "breast", data, "all").name for data in given} == {"clinic-all"}
 
 
+def test_a_folder_is_called_by_its_name_even_from_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Hôpital 2").mkdir()
+    monkeypatch.chdir(tmp_path / "Hôpital 2")
+    place = evaluation_folder(run_of(tmp_path, "breast"), "breast", ".", "all")
+    assert place.name == "Hôpital 2-all"
+
+
 def test_what_an_earlier_version_left_is_taken_over(tmp_path: Path) -> None:
     run = run_of(tmp_path, "breast")
     write_json(run.path / "evaluations" / "clinic-all" / "metrics.json", {})

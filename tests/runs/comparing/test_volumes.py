@@ -63,7 +63,7 @@ def test_outlines_of_two_regions_are_compared_to_a_page(
         ]
         assert row["metrics"]["dice"]["mean"] == pytest.approx(sum(values) / 2), name
     assert rows["MTL"]["together"]["parameters"] < rows["STL"]["together"]["parameters"]
-    assert [what for what, _ in found["absent"]] == ["pcgrad"]
+    assert [what for what, _ in found["absent"]] == ["PCGrad"]
     assert "volumes anew" in page
     assert "test images" not in page
 
