@@ -129,18 +129,23 @@ def mean_of(parts: Sequence[Repeated]) -> Repeated:
     Each task was drawn from its own images, with a seed of its own: draws of one seed would take
     images of the same places everywhere, and the tasks would seem to rise and fall together.
     """
-    common = tuple(seed for seed in parts[0].seeds if all(seed in one.seeds for one in parts))
+    common = _common_seeds(parts)
     same = [one.of(common) for one in parts]
     drawn = [one.drawn for one in same]
+    undrawn = np.empty((len(common), 0))
     # As many freedoms as the smallest has: Welch and Satterthwaite's are never fewer.
     return Repeated(
         common,
         np.mean([one.values for one in same], axis=0),
-        np.mean(drawn, axis=0) if all(d.size for d in drawn) else np.empty((len(common), 0)),
+        np.mean(drawn, axis=0) if all(d.size for d in drawn) else undrawn,
         min(one.images for one in parts),
         parts[0].limits,
         min(one.trials or 0 for one in parts) or None,
     )
+
+
+def _common_seeds(parts: Sequence[Repeated]) -> tuple[int, ...]:
+    return tuple(seed for seed in parts[0].seeds if all(seed in one.seeds for one in parts))
 
 
 def limits_of(name: str) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +168,7 @@ def _suitable(
     elsewhere expect: then slices between them stay there.
     """
     # Validation and test decide nothing, unless there is nothing to train on.
-    rows = parts["train"] or [row for own in parts.values() for row in own]
+    rows = parts["train"] or list(chain(*parts.values()))
     frame = None if spacing_mm else common_frame([facts[row] for row in rows])
     medians = np.median([facts[row].spacing_mm(frame) for row in rows], axis=0).tolist()
     x, y, z = (round(value, 4) for value in medians)

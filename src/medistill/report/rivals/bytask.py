@@ -46,26 +46,28 @@ def task_table(account: Account, one: Standing) -> Table:
          *(_cell(account, row, task, tops[task]) for task in (*one.tasks, MEAN))]
         for row in _ordered(account, one)
     ]  # fmt: skip
-    dagger = (
-        f" {DAGGER}: from the backbone that all experts share, for none is of this region."
-        if any(found.shared for row in one.rows for found in row.by_task.values())
-        else ""
-    )
     unit = " in %" if metric(account.metric).percent else ""
     spread = "mean ± deviation of " if len(account.seeds) > 1 else ""
-    counted_as = (
-        "Parameters are those of the network that starts."
-        if one.transfer
-        else "Parameters are those of all networks, heads included, what they share counted once"
-        + ("; the teacher's are without heads." if foundation else ".")
-    )
-    if len(foundation) > 1:
-        counted_as += " The teacher is judged twice: by a task's own classes, and by those of all."
     caption = (
         f"{place(one)}: {inside(account.metric)}{unit} on test, "
-        f"{spread}{counted(len(account.seeds), 'seed')}. {counted_as}{dagger}"
+        f"{spread}{counted(len(account.seeds), 'seed')}. {_legend(one, foundation)}"
     )
     return Table(["", "parameters", *one.tasks, MEAN], rows, caption)
+
+
+def _legend(one: Standing, foundation: Sequence[list[str]]) -> str:
+    """What the table's parameters, its first rows and its dagger mean."""
+    if one.transfer:
+        told = "Parameters are those of the network that starts."
+    else:
+        of_teacher = "; the teacher's are without heads" if foundation else ""
+        told = "Parameters are those of all networks, heads included, what they share counted once"
+        told += f"{of_teacher}."
+    if len(foundation) > 1:
+        told += " The teacher is judged twice: by a task's own classes, and by those of all."
+    if any(found.shared for row in one.rows for found in row.by_task.values()):
+        told += f" {DAGGER}: from the backbone that all experts share, for none is of this region."
+    return told
 
 
 def _foundation(account: Account, one: Standing) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """What a comparison means, in sentences: who leads, and what of it is noise."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from medistill.report.rivals.account import Account, Against, Row, Standing
 from medistill.report.rivals.tables import equal, in_sentence, place
@@ -58,9 +59,9 @@ def leading(account: Account, standing: Standing) -> list[str]:
 def overall(account: Account) -> list[str]:
     """The outcome of many blocks: how often each entry leads, and beats the student alone."""
     blocks = [one for one in account.whole if one.students]
-    first = [sentence for one in account.transfers for sentence in leading(account, one)]
+    first = list(chain(*(leading(account, one) for one in account.transfers)))
     if len(blocks) <= FEW:
-        return first + [sentence for one in blocks for sentence in leading(account, one)]
+        return first + list(chain(*(leading(account, one) for one in blocks)))
     leads = [label for one in blocks for label in _leaders(account, one)]
     counts = sorted({(leads.count(label), label) for label in leads}, reverse=True)
     told_leads = listed([f"{label} in {count}" for count, label in counts])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from medistill.report.canvas import (
@@ -111,22 +112,24 @@ def sizes(
 
     def draw(axes: "Axes") -> None:
         # By the order of `shown`: what is in several figures looks alike in them.
-        for number, label in enumerate(label for label in shown if label in lines):
+        known = [label for label in shown if label in lines]
+        for number, label in enumerate(known):
             _course(axes, number, label, lines[label], scale)
         others = [points for label, points in lines.items() if label not in shown]
         for number, points in enumerate(others):
             _quietly(axes, None if number else "others", points, scale)
         axes.set(xscale="log", xlabel=f"training {samples}", ylabel=_axis(name))
-        ticks = sorted({count for points in lines.values() for count, _ in points})
+        ticks = sorted({count for count, _ in chain(*lines.values())})
         axes.set_xticks(ticks, [f"{count:,}" for count in ticks])
         axes.minorticks_off()
         legend(axes, 3)
 
-    told = "; ".join(
-        f"{label} {', '.join(f'{value_of(name, s.mean)} with {n}' for n, s in points)}"
-        for label, points in lines.items()
-    )
+    told = "; ".join(f"{label} {_by_number(name, points)}" for label, points in lines.items())
     return drawn(draw, f"{metric(name).words} by training {samples} on {title}: {told}.")
+
+
+def _by_number(name: str, points: Sequence[tuple[int, Spread]]) -> str:
+    return ", ".join(f"{value_of(name, spread.mean)} with {count}" for count, spread in points)
 
 
 def plane(points: Sequence[Point], name: str, cost: str, unit: str) -> Html:

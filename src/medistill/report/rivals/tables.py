@@ -65,30 +65,38 @@ def ablation_table(account: Account) -> Table | None:
     """A method with and without its parts: the paper's Table 5, with the spread over seeds."""
     varied = {row.method for _, row in account.rows() if _ablates(row)}
     sizes = any(one.tasks for one in account.whole)
-    labels = _labels(
-        account,
-        lambda row: (
-            row.entry == account.reference
-            or (row.method in varied and not row.after)
-            # Of several tasks it stands by task.
-            or not (row.student or sizes)
-        ),
-    )
-    rows = [
-        [head, *([_held(account, label)] if sizes else []),
-         *(reached(account, found(account, one, label)) for one in account.whole)]
-        for head, label in zip(_heads(account, labels), labels, strict=True)
-    ]  # fmt: skip
-    head = ["", *(["parameters"] if sizes else []), *map(place, account.whole)]
     if not varied:
         return None
+
+    def stands(row: Row) -> bool:
+        varies = row.method in varied and not row.after
+        # The foundation model of several tasks stands by task.
+        return row.entry == account.reference or varies or not (row.student or sizes)
+
+    labels = _labels(account, stands)
+    rows = [
+        [head, *_ablated(account, label, sizes)]
+        for head, label in zip(_heads(account, labels), labels, strict=True)
+    ]
+    head = ["", *(["parameters"] if sizes else []), *map(place, account.whole)]
     return _measured(account, head, rows, f"Variants of a method beside {account.rival}")
+
+
+def _rivals(account: Account) -> list[str]:
+    """Students other than the one that gains are counted from."""
+    return _labels(account, lambda row: row.student and row.entry != account.reference)
+
+
+def _ablated(account: Account, label: str, sizes: bool) -> list[str]:
+    """A row: what a variant reached in each block, after its size where tasks share networks."""
+    means = [reached(account, found(account, one, label)) for one in account.whole]
+    return [_held(account, label), *means] if sizes else means
 
 
 def size_table(account: Account) -> Table | None:
     """Gain over the student alone by the number of training samples: the paper's Table 6."""
     ordered = sorted(account.standings, key=_by_size)
-    labels = _labels(account, lambda row: row.student and row.entry != account.reference)
+    labels = _rivals(account)
     rows = [
         [place(one), f"{one.images.get('train', 0):,}", _alone(account, one),
          *(_signed(account, [against_alone(one, label)]) for label in labels)]
@@ -110,11 +118,11 @@ def teacher_table(account: Account) -> Table | None:
     groups |= {"all": set(teachers)} if len(teachers) > 1 else {}
     rows = [
         [label, *(_signed(account, _gains(account, label, names)) for names in groups.values())]
-        for label in _labels(account, lambda row: row.student and row.entry != account.reference)
+        for label in _rivals(account)
     ]
     what = f"Mean gain over {account.rival} by foundation model, {_points(account)}"
     caption = f"{what}: {_over_seeds(account)}. {_NOISE}"
-    if sum(bool(one.teacher) for one in account.whole) > 1:
+    if sum(one.teacher is not None for one in account.whole) > 1:
         caption += (
             " Of several sets and students: mean ± deviation over these, and in how many of them "
             "it is no noise."
@@ -247,13 +255,12 @@ def _heads(account: Account, labels: Sequence[str]) -> list[str]:
 def _cells(account: Account, one: Standing, labels: Sequence[str]) -> list[str]:
     """Means of a block; the best student stands out."""
     students = {row.label for row in one.students}
-    spreads = [(label, found(account, one, label)) for label in labels]
-    means = [spread.mean for label, spread in spreads if spread and label in students]
-    best = (min if metric(account.metric).lower else max)(means, default=float("nan"))
-    return [
-        Best(text) if spread and label in students and equal(spread.mean, best) else text
-        for label, spread, text in ((*pair, reached(account, pair[1])) for pair in spreads)
-    ]
+    spreads = {label: found(account, one, label) for label in labels}
+    means = {label: s.mean for label, s in spreads.items() if s and label in students}
+    best = (min if metric(account.metric).lower else max)(means.values(), default=float("nan"))
+    top = {label for label, value in means.items() if equal(value, best)}
+    texts = {label: reached(account, spread) for label, spread in spreads.items()}
+    return [Best(text) if label in top else text for label, text in texts.items()]
 
 
 def held(row: Row) -> str:

@@ -100,26 +100,36 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
         described = {one.name: _described(one, warnings) for one in opened}
-        made_of = {
-            "data": {one.name: key_of(one) for one in opened},
-            **_made_of(recipe, known, student),
-        }
+        keys = {one.name: key_of(one) for one in opened}
+        made_of = {"data": keys, **_made_of(recipe, known, student)}
         record(recipe, run, opened, described=described, made_of=made_of)
-    teacher = (
-        teach(recipe, known, words, opened, patch, device=device, console=console)
-        if known
-        else None
-    )
+    teacher = None
+    if known:
+        teacher = teach(recipe, known, words, opened, patch, device=device, console=console)
     # Seeded anew, so that a student starts alike whatever its teacher drew.
     torch.manual_seed(recipe.training.seed)
     with console.advised():
         method = build_method(
             recipe, student=student.segmenter, teacher=teacher, tasks=[d.task for d in datasets]
         )
-    licences = tuple(one.licence for one in (known, student) if one and one.licence)
     return VolumeJob(
-        recipe, run, console, device, opened, patch, known, licences, method, validation, started
+        recipe=recipe,
+        run=run,
+        console=console,
+        device=device,
+        opened=opened,
+        patch=patch,
+        known=known,
+        licences=_licences(known, student),
+        method=method,
+        validation=validation,
+        started=started,
     )
+
+
+def _licences(*sources: Known | None) -> tuple[str, ...]:
+    """Of all weights that the networks began with, where they are known."""
+    return tuple(one.licence for one in sources if one and one.licence)
 
 
 def _known(recipe: Recipe, words: tuple[str, ...]) -> Known | None:
