@@ -59,6 +59,11 @@ def test_a_folder_is_called_by_its_name_even_from_within(
     assert place.name == "Hôpital 2-all"
 
 
+def test_it_is_not_written_where_the_data_lie(tmp_path: Path) -> None:
+    place = evaluation_folder(run_of(tmp_path, "breast"), "breast", "patients/jane_doe/x", "all")
+    assert not any("jane_doe" in file.read_text() for file in place.iterdir())
+
+
 def test_what_an_earlier_version_left_is_taken_over(tmp_path: Path) -> None:
     run = run_of(tmp_path, "breast")
     write_json(run.path / "evaluations" / "clinic-all" / "metrics.json", {})

@@ -14,6 +14,7 @@ from medistill.models.networks import Student
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, read_recipe, validate
 from medistill.results import RunFolder, read_json, read_jsonl, read_metrics
+from medistill.runs import finishing
 from medistill.runs.export import export
 from medistill.runs.train import train
 from tests.trained import Phantoms, write_recipe
@@ -109,6 +110,21 @@ def test_one_head_for_all_classes_is_judged_with_and_without_those_of_other_task
         assert among_all <= (found["accuracy"]["value"] or 0)
         assert found["unified_balanced_accuracy"]["low"] is not None
     assert "among the classes of all tasks" in run.report.read_text(encoding="utf-8")
+
+
+def test_all_is_judged_where_it_was_trained_before_any_goes_to_the_cpu(
+    recipe_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+
+    def noted(name: str) -> Any:
+        wanted = getattr(finishing, name)
+        return lambda *args, **keys: (called.append(name), wanted(*args, **keys))[1]
+
+    for name in ("judge_network", "unified_metrics", "deploy"):
+        monkeypatch.setattr(finishing, name, noted(name))
+    train(recipe_of("foundation"), tmp_path / "run")
+    assert called == ["judge_network"] * 3 + ["unified_metrics"] * 3 + ["deploy"] * 3
 
 
 def test_experts_are_shipped_as_plain_networks_and_start_others(

@@ -33,7 +33,8 @@ class Method(nn.Module, ABC):
             three letters, is what people say.
         one_head: Whether the heads of its tasks are parts of one, so that classes of all compete.
         stages: Trainings that follow one another, each of a recipe's epochs and with its schedule
-            from the beginning. Progress is that of all together.
+            from the beginning. Progress is that of all together. What is deployed learns in the
+            last, and only there is it validated.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()

@@ -1,5 +1,6 @@
 """Where a later evaluation of a run is kept: a folder for each task, source and split."""
 
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def evaluation_folder(run: RunFolder, task: str, data: Path | str | None, part: 
     source = None if data is None else Path(data).resolve()
     alone = run.tasks() == [task]
     stem = "-".join([*([] if alone else [task]), "own" if source is None else source.name])
-    asked = {"task": task, "data": None if source is None else str(source), "split": part}
+    # A run folder is handed on, and where somebody's scans lie is nobody's business.
+    place = None if source is None else sha256(str(source).encode()).hexdigest()
+    asked = {"task": task, "data": place, "split": part}
     names = (f"{stem}-{part}" if n == 1 else f"{stem}-{n}-{part}" for n in count(1))
     folders = (run.path / "evaluations" / name for name in names)
     folder = next(each for each in folders if read_known(each / SOURCE) in ({}, asked))

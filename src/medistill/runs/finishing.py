@@ -42,44 +42,59 @@ def finish(job: Job, *, earlier: float = 0.0) -> None:
         earlier: Seconds that attempts before this one took.
     """
     job.method.load_state_dict(load_checkpoint(job.run.best).method)
-    networks = by_task(job.method, [one.dataset for one in job.opened])
+    networks = _students(job)
     if networks:
-        _ship(job, networks)
+        # All is judged where it was trained; deploying brings networks, and what they share, to
+        # the CPU.
+        found, unified = _judge(job, networks), _unified(job, networks)
+        _judge_teacher(job)
+        _ship(job, networks, found)
+        _write_measured(job, found, unified)
     else:
         _deploy_features(job, job.method.deploy())
     conclude(job.run, job.console, seconds=earlier + time.time() - job.started)
 
 
-def _ship(job: Job, networks: Mapping[str, nn.Module]) -> None:
+def _students(job: Job) -> dict[str, Student]:
+    """What is deployed, by task; none for a training without labels."""
+    networks = by_task(job.method, [one.dataset for one in job.opened])
+    assert all(isinstance(network, Student) for network in networks.values())
+    return {name: network for name, network in networks.items() if isinstance(network, Student)}
+
+
+def _judge(job: Job, networks: Mapping[str, Student]) -> dict[str, Judged]:
+    """What each task's network says of its validation and test images."""
+    by_name = {one.dataset.task.name: one for one in job.opened}
+    return {
+        name: judge_network(network, by_name[name], job.recipe, job.device)
+        for name, network in networks.items()
+    }
+
+
+def _ship(job: Job, networks: Mapping[str, Student], found: Mapping[str, Judged]) -> None:
     """Deploy each network with all that was measured of it."""
     by_name = {one.dataset.task.name: one for one in job.opened}
     regions = {name: by_name[name].dataset.task.region for name in networks}
     extra = {**_provenance(job), "shared_encoder": _share_encoder(networks.values())}
-    found = {}
     for name, network in networks.items():
-        assert isinstance(network, Student)
         one = by_name[name]
-        found[name] = judge_network(network, one, job.recipe, job.device)
         alike = [other for label, other in networks.items() if regions[label] == regions[name]]
         region = regions[name] if _share_encoder(alike) else None
         config = deploy(network, found[name], one, job.run, {**extra, "region": region})
         job.console.say(f"{name}: {export_task(job.run, config, network, one)}")
     _deploy_features(job, [SHARED])
-    _write_measured(job, found, _unified(job, networks))
-    _judge_teacher(job)
     encoder = job.foundation.encoder if job.foundation else None
     save_costs(next(iter(networks.values())), encoder, job.recipe.data.size, job.run)
 
 
-def _unified(job: Job, networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Estimate]]:
+def _unified(job: Job, networks: Mapping[str, Student]) -> dict[str, dict[str, Estimate]]:
     """What each task's test images are called where the classes of all tasks compete."""
-    heads = {name: n for name, n in networks.items() if isinstance(n, Student)}
-    if not job.method.one_head or len(heads) < 2:
+    if not job.method.one_head or len(networks) < 2:
         return {}
     draws = job.recipe.evaluation.draws
-    asked = [one for one in job.opened if one.dataset.task.name in heads]
+    asked = [one for one in job.opened if one.dataset.task.name in networks]
     return {
-        one.dataset.task.name: unified_metrics(heads, one, draws=draws, device=job.device)
+        one.dataset.task.name: unified_metrics(networks, one, draws=draws, device=job.device)
         for one in asked
         if len(one.dataset.splits["test"])
     }

@@ -186,7 +186,9 @@ class Learning:
             "learning_rate": step.learning_rate,
         }
         note = f"loss {sum(record['losses'].values()):.3f}"
-        if epoch % settings.validate_every == 0 or epoch == self.epochs:
+        # Before the last stage, what will be deployed has learnt nothing to be chosen for.
+        due = epoch % settings.validate_every == 0 and epoch > self.epochs - settings.epochs
+        if due or epoch == self.epochs:
             found = self.validation.verdict(self.method, step.progress, self.criterion)
             record["validation"] = found.shown
             record["best"] = progress.best is None or found.merit > progress.best
