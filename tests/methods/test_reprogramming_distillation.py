@@ -81,6 +81,17 @@ class TestFading:
             assert_close(half[term], first[term] / 2)
             assert last[term] == 0
 
+    def test_alignments_may_come_in_while_the_reprogramming_learns(self) -> None:
+        batch, method = tiny_batch(), rd().eval()
+        plain = {at: method.losses(batch, at) for at in (0.1, 0.4, 0.7)}
+        method.weights = Weights(rising=0.4)
+        for at, share in {0.1: 0.25, 0.4: 1.0, 0.7: 1.0}.items():
+            found = method.losses(batch, at)
+            assert found["reprogrammed"] == plain[at]["reprogrammed"]
+            for term in ("logits", "geometry"):
+                assert_close(found[term], share * plain[at][term])
+        assert method.losses(batch, 0.0)["geometry"] == 0
+
     def test_without_both_alignments_the_student_learns_from_both_label_losses_alone(self) -> None:
         batch, method = tiny_batch(), rd(weights=Weights(logits=0.0, geometry=0.0))
         method.backward(method.losses(batch, 0.0))

@@ -23,6 +23,8 @@ class Weights:
         logits: Of the imitation of the reprogrammed teacher's predictions, at the beginning.
         geometry: Of the alignment of both features, at the beginning.
         faded_to: Share of `logits` and `geometry` that is left at the end of the training.
+        rising: Share of the training in which `logits` and `geometry` come in, so that the
+            reprogramming has learnt something before it teaches; the paper's is 0.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -31,6 +33,7 @@ class Weights:
     logits: Weight = 1.0
     geometry: Weight = 1.0
     faded_to: Share = 0.0
+    rising: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,11 +86,13 @@ class Method(nn.Module, ABC):
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
 
 
-def faded(progress: float, last: float) -> float:
+def faded(progress: float, last: float, rising: float = 0.0) -> float:
     """Weight that falls linearly from 1 at the beginning to `last` at the end of the training.
 
     Args:
         progress: Share of the training behind us, in [0, 1].
         last: Share of the weight that is left at the end: 0 in RD, 1 for no fading at all.
+        rising: Share of the training in which the weight comes in, linearly from 0.
     """
-    return 1 - (1 - last) * progress
+    here = min(1.0, progress / rising) if rising else 1.0
+    return here * (1 - (1 - last) * progress)

@@ -79,7 +79,8 @@ class ReprogrammingDistillation(Method):
         reprogrammed = self.reprogram(taught)
         # One classifier for both: what it can read of the student is what the student can imitate.
         answer = self.question.answer(reprogrammed, batch)
-        weights, fading = self.weights, faded(progress, self.weights.faded_to)
+        weights = self.weights
+        fading = faded(progress, weights.faded_to, weights.rising)
         own, wanted = self.question.of_student(student, batch), self._routed("logits", answer)
         imitation = self.question.imitation(own, wanted, self.temperature, batch)
         pairs = [

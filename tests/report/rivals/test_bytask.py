@@ -74,7 +74,7 @@ def test_a_shared_backbone_has_a_dagger_and_what_is_missing_a_dash() -> None:
     shared = {task: replace(reached, shared=True) for task, reached in first.by_task.items()}
     changed = (replace(first, by_task=shared), replace(rest[0], by_task={}, metrics={}), *rest[1:])
     table = task_table(found, replace(standing_of(found), rows=changed))
-    told = {line[0]: line[2:] for line in table.rows}
+    told = {line[0]: line[-3:] for line in table.rows}
     assert told[first.label][:2] == [f"90.0 ± 1.5{DAGGER}", f"90.0 ± 1.5{DAGGER}"]
     assert told[rest[0].label] == [UNDEFINED] * 3
     assert DAGGER in table.caption
@@ -175,6 +175,21 @@ class TestWords:
     def test_parameters_of_a_transfer_are_those_of_the_network_that_starts(self) -> None:
         found = several(transfer=True)
         assert "of the network that starts" in task_table(found, standing_of(found)).caption
+
+    def test_a_transfer_tells_what_is_left_of_the_foundation_model(self) -> None:
+        found = several(transfer=True)
+        sizes = {"foundation": 23_508_032, "LoRKD": 1_253_604, "MTL": None}
+        one = standing_of(found)
+        rows = tuple(
+            replace(line, cost={"parameters": sizes.get(line.label, 2e6)}) for line in one.rows
+        )
+        table = task_table(found, replace(one, rows=rows))
+        told = {line[0]: line[2] for line in table.rows}
+        assert table.head[2] == "compression"
+        assert told == {"foundation": "100 %", "LoRKD": "5.33 %", "STL": "8.51 %", "MTL": "–"}
+        # Where no foundation model starts, there is nothing to compare with.
+        rows = tuple(replace(line, student=True) for line in rows)
+        assert "compression" not in task_table(found, replace(one, rows=rows)).head
 
     def test_best_of_a_metric_that_should_be_low_is_the_lowest(self) -> None:
         found = several()

@@ -8,7 +8,7 @@ from medistill.report.rivals.account import Account, Against, Reached, Row, Stan
 from medistill.report.rivals.conclusions import chance, difference, verdict
 from medistill.report.rivals.tables import DAGGER, Best, drawn, equal, held, place, reached, told
 from medistill.report.tables import Table
-from medistill.report.wording import UNDEFINED, amount, counted, inside, metric
+from medistill.report.wording import UNDEFINED, Number, amount, counted, inside, metric
 from medistill.spreads import Spread
 
 MEAN = "mean"
@@ -40,9 +40,9 @@ def task_table(account: Account, one: Standing) -> Table:
     The shape of Tables IV (decomposition) and V (transfer) of the LoRKD paper.
     """
     tops = {task: _top(account, one, task) for task in (*one.tasks, MEAN)}
-    foundation = _foundation(account, one)
+    foundation, whole = _foundation(account, one), _whole(one)
     rows = foundation + [
-        [row.label, held(row),
+        [row.label, held(row), *([_compression(row, whole)] if whole else []),
          *(_cell(account, row, task, tops[task]) for task in (*one.tasks, MEAN))]
         for row in _ordered(account, one)
     ]  # fmt: skip
@@ -52,13 +52,15 @@ def task_table(account: Account, one: Standing) -> Table:
         f"{place(one)}: {inside(account.metric)}{unit} on test, "
         f"{spread}{counted(len(account.seeds), 'seed')}. {_legend(one, foundation)}"
     )
-    return Table(["", "parameters", *one.tasks, MEAN], rows, caption)
+    sizes = ["parameters", *(["compression"] if whole else [])]
+    return Table(["", *sizes, *one.tasks, MEAN], rows, caption)
 
 
 def _legend(one: Standing, foundation: Sequence[list[str]]) -> str:
     """What the table's parameters, its first rows and its dagger mean."""
     if one.transfer:
-        told = "Parameters are those of the network that starts."
+        told = "Parameters are those of the network that starts"
+        told += "; compression is their share of the foundation model's." if _whole(one) else "."
     else:
         of_teacher = "; the teacher's are without heads" if foundation else ""
         told = "Parameters are those of all networks, heads included, what they share counted once"
@@ -68,6 +70,18 @@ def _legend(one: Standing, foundation: Sequence[list[str]]) -> str:
     if any(found.shared for row in one.rows for found in row.by_task.values()):
         told += f" {DAGGER}: from the backbone that all experts share, for none is of this region."
     return told
+
+
+def _whole(one: Standing) -> Number | None:
+    """Parameters of the foundation model that starts as others do; None where none does."""
+    known = [row.cost.get("parameters") for row in one.rows if not row.student]
+    return max(filter(None, known), default=None) if one.transfer else None
+
+
+def _compression(row: Row, whole: Number) -> str:
+    """What is left of the foundation model, as in Table V of the LoRKD paper."""
+    own = row.cost.get("parameters")
+    return f"{100 * own / whole:.3g} %" if own else UNDEFINED
 
 
 def _foundation(account: Account, one: Standing) -> list[list[str]]:
