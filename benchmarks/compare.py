@@ -30,6 +30,7 @@ from medistill.models.caching import FeatureCache, build_cache
 from medistill.models.networks import Encoder, Student
 from medistill.models.probes import Probe
 from medistill.models.teachers import Cached, Probed, Teacher
+from medistill.recipe import checked_settings
 from medistill.runs.comparing.entrants import distils, label
 from medistill.types import Batch, Output, Task
 
@@ -94,11 +95,13 @@ def _built(method: type[Method], name: str, folder: Path, arguments: argparse.Na
 def _teacher(
     method: type[Method], student: Student, folder: Path, arguments: argparse.Namespace
 ) -> Teacher:
-    """Maps of all scales where the method wants them, as fine as the student's; else the last."""
-    grids = [arguments.size // 16]
+    """Maps of all scales where the method wants them, as fine as trainings keep; else the last."""
+    side = arguments.size // 16
+    grids = [side]
     if method.scales == "all":
-        sides = [shape[-1] for shape in student.encoder.shapes(arguments.size)][-STAGES:]
-        grids = [min(side, arguments.size // 16) for side in sides]
+        own = [shape[1:] for shape in student.encoder.shapes(arguments.size)][-STAGES:]
+        *finer, _ = method.finest(own, checked_settings(method, {}, "method"))
+        grids = [*(min(side, *limit) if limit else side for limit in finer), side]
     cache = folder / "-".join(map(str, grids))
     zeros = torch.zeros(CLASSES)
     probe = Probe(torch.randn(CLASSES, WIDTH), zeros, 1.0, 0.0, 0.0)

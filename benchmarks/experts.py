@@ -11,6 +11,7 @@ and `flora` (multiplicative: another class of functions).
     python benchmarks/experts.py                                # a cell of each network
     python benchmarks/experts.py --grid                         # all of them: hours
     python benchmarks/experts.py --network resnet18 --tasks 4 10 32 --beside literal flora
+    python benchmarks/experts.py --layout contiguous            # trainings go channels-last
 
 The steps of a cell take turns, and the median of their ratios is printed. Where other work keeps
 the machine busy, count the processor's time on one thread (`OMP_NUM_THREADS=1`, `--clock cpu`).
@@ -39,10 +40,12 @@ from medistill.models.lowrank.experts import Decomposed, with_experts
 from medistill.models.lowrank.factors import Expert
 from medistill.models.lowrank.geometry import Geometry, change
 from medistill.models.segmenters._unet3d import Plan, UNet3d, triples
+from medistill.training.devices import CHANNELS_LAST, place
 
 WIDTHS = (32, 64, 128, 256, 512)
 RANK = 8
 SIZES = {"shufflenet": (64, 224), "resnet18": (64, 224), "encoder3d": (32,)}
+LAYOUTS = ("channels-last", "contiguous")  # of images and weights in memory; first, as in training
 QUICK = [("shufflenet", 64, 64, 10), ("resnet18", 64, 64, 10), ("encoder3d", 32, 4, 4)]
 LITERAL = (
     3 * 2**30
@@ -70,7 +73,8 @@ def main() -> None:
     arguments = _arguments()
     torch.manual_seed(0)
     print(
-        f"{torch.get_num_threads()} threads, {arguments.device}, rank {RANK}; over the plain step"
+        f"{torch.get_num_threads()} threads, {arguments.device}, {arguments.layout}, rank {RANK}; "
+        "over the plain step"
     )
     print(
         "| network | pixels | batch | T | plain | time | memory | floors: operations | bytes |"
@@ -98,6 +102,10 @@ def _line(cell: Cell, arguments: argparse.Namespace) -> str:
     images, tasks = (tensor.to(arguments.device) for tensor in cell.inputs())
     network = _network(cell.network).to(arguments.device)
     decomposed = with_experts(network, [RANK] * cell.tasks)
+    if arguments.layout == LAYOUTS[0]:
+        images = images.contiguous(memory_format=CHANNELS_LAST[images.ndim])
+        for each in (network, decomposed):
+            place(each, torch.device(arguments.device))
     steps = {"plain": _step(network, images), "experts": _routed(decomposed, images, tasks)}
     if "literal" in arguments.beside and _literal_bytes(decomposed, cell) < LITERAL:
         literal = _replaced(decomposed, lambda layer: Literal(layer, decomposed, tasks))
@@ -355,6 +363,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", nargs="+", type=int)
     parser.add_argument("--tasks", nargs="+", type=int, default=[1, 4, 10, 32])
     parser.add_argument("--beside", nargs="*", choices=("literal", "flora"), default=[])
+    parser.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     cuda = "cuda" if torch.cuda.is_available() else "cpu"

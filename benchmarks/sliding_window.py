@@ -2,10 +2,10 @@
 
 Both run the same small convolutional network by torch on the same patches, with the same weights,
 overlap, batch and threads, and turn the means into labels by the same rule; the masks must be
-equal. Each measurement is a process of its own: its peak of resident memory over what it held
-before (libraries, volume and network), at the first call, and the time of the second call. Medians
-over the rounds and their ratios are printed. Where other work keeps the machine busy, count the
-processor's time on one thread instead of the wall's:
+equal, else the exit status is 1. Each measurement is a process of its own: its peak of resident
+memory over what it held before (libraries, volume and network), at the first call, and the time of
+the second call. Medians over the rounds and their ratios are printed. Where other work keeps the
+machine busy, count the processor's time on one thread instead of the wall's:
 
     python benchmarks/sliding_window.py
     OMP_NUM_THREADS=1 python benchmarks/sliding_window.py --clock cpu
@@ -45,27 +45,33 @@ def main() -> None:
     if arguments.one:
         _one(arguments)
         return
+    there = arguments.volume.exists()
+    print(arguments.volume if there else f"random numbers: there is no {arguments.volume}")
     print(
         f"{_image(arguments.volume).shape} voxels, patch {arguments.patch}, batch "
         f"{arguments.batch}, {torch.get_num_threads()} threads, {arguments.clock} clock"
     )
     print("medistill / monai = ratio")
-    for classes in arguments.classes:
-        _compare(classes, arguments)
+    equal = [_compare(classes, arguments) for classes in arguments.classes]
+    if not all(equal):
+        sys.exit(1)
 
 
-def _compare(classes: int, arguments: argparse.Namespace) -> None:
+def _compare(classes: int, arguments: argparse.Namespace) -> bool:
+    """Print the line of a count of classes; whether the masks are equal."""
     found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.rounds):
             for side in SIDES:
                 found[side].append(_measured(side, classes, Path(folder), arguments))
         ours, theirs = (np.load(Path(folder) / f"{side}.npy") for side in SIDES)
-    same = "equal masks" if np.array_equal(ours, theirs) else "MASKS DIFFER"
+    equal = np.array_equal(ours, theirs)
+    same = "equal masks" if equal else "MASKS DIFFER"
     print(f"\n{classes} classes, {same} of {len(np.unique(ours))} labels")
     for key in ("seconds", "seconds without the network", "MB over the baseline"):
         our, their = (statistics.median(one[key] for one in found[side]) for side in SIDES)
         print(f"{key:>28}: {our:7.2f} / {their:7.2f} = {our / their:.2f}")
+    return equal
 
 
 def _measured(

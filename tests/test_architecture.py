@@ -12,24 +12,27 @@ import medistill
 ROOT = Path(medistill.__file__).parent
 LEAVES = {
     "types", "catalog", "errors", "results", "case_results", "spreads", "resampling", "documents",
-    "grids", "series", "scans", "windows",
+    "grids", "series", "scans", "windows", "shapes", "modalities", "nifti",
 }  # fmt: skip
 PARTS = LEAVES | {
     "data", "losses", "models", "methods", "training", "evaluation", "analysis", "export",
     "report", "recipe", "assemble", "runs",
 }  # fmt: skip
 NOUNS = {"types", "catalog", "errors", "resampling"}
-SCANS = {"grids", "series", "scans"}
+SCANS = {"grids", "series", "scans", "modalities"}
 MAY_IMPORT = {
     "types": {"errors"},
     "catalog": set(),
     "errors": set(),
     "results": {"errors"},
-    "resampling": set(),
+    "resampling": {"shapes"},
+    "shapes": set(),
+    "modalities": set(),
     "grids": set(),
     "series": {"errors"},
-    "scans": {"errors", "grids", "series"},
-    "windows": {"errors"},
+    "nifti": {"errors", "grids"},
+    "scans": {"errors", "grids", "series", "modalities", "nifti"},
+    "windows": {"errors", "shapes"},
     "data": NOUNS | SCANS | {"results"},
     "losses": NOUNS,
     "models": NOUNS | {"results"},
@@ -40,7 +43,7 @@ MAY_IMPORT = {
     "spreads": set(),
     "evaluation": NOUNS | SCANS | {"results", "case_results", "spreads", "data", "windows"},
     # Of data the formats alone: one way to read an image.
-    "export": NOUNS | SCANS | {"results", "data", "windows"},
+    "export": NOUNS | SCANS | {"results", "data", "windows", "shapes"},
     "report": {"errors", "results", "case_results", "spreads"},
     "documents": {"errors"},
     "recipe": {"catalog", "errors", "documents"},

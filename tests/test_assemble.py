@@ -202,6 +202,40 @@ def test_a_run_of_one_network_judges_by_itself_and_one_of_several_does_not(
         save_deployed(network, tmp_path / "deployed" / task, {**config, "shared_encoder": True})
     several = assemble.build_foundation(TeacherSource(name=f"run:{tmp_path}"), size=32)
     assert (several.head, several.classes) == (None, ())
+    assert list(several.heads) == ["brain", "chest"]
+
+
+def test_heads_on_one_encoder_judge_the_tasks_of_their_names_and_classes(tmp_path: Path) -> None:
+    config = {"task": "it", "size": 32, "shared_encoder": True}
+    encoder = Encoder(build_backbone("timm/test_efficientnet"))
+    networks = {name: Student(encoder, 2) for name in ("ct", "xray")}
+    for name, network in networks.items():
+        folder = tmp_path / "deployed" / name
+        save_deployed(network, folder, {**config, "classes": ["a", "b"]})
+    foundation = assemble.build_foundation(TeacherSource(name=f"run:{tmp_path}"), size=32)
+    tasks = [
+        Task(name, "classification", classes, 8)
+        for name, classes in (("xray", ("a", "b")), ("ct", ("b", "a")), ("new", ("a", "b")))
+    ]
+    settings = {"name": "kf", "task_network": "timm/test_resnet"}
+    method: Any = assemble.build_method(
+        recipe(method=settings),
+        student=tiny_student(),
+        teacher=tiny_teacher(),
+        tasks=tasks,
+        foundation=foundation,
+    )
+    head, *others = method.judges.heads
+    assert torch.equal(head.weight, networks["xray"].head.weight)
+    assert others == [None, None]
+
+
+def test_heads_of_separate_networks_judge_nothing(tmp_path: Path) -> None:
+    config = {"task": "it", "size": 32, "classes": ["a", "b"]}
+    for name in ("ct", "xray"):
+        network = Student(Encoder(build_backbone("timm/test_efficientnet")), 2)
+        save_deployed(network, tmp_path / "deployed" / name, config)
+    assert assemble._heads(tmp_path) == {}
 
 
 def test_one_of_a_runs_networks_is_student_or_start(tmp_path: Path) -> None:
@@ -252,6 +286,13 @@ def test_a_task_of_no_run_is_refused() -> None:
 def test_no_root_is_called_as_what_several_have_in_common(name: str) -> None:
     with pytest.raises(UserError, match=rf"called '{name}'.*Rename data\.roots\.{name}"):
         assemble.check_collaborators(recipe(method="mtl"), ["lung", name], print)
+
+
+@pytest.mark.parametrize("method", ["mtl", "student_alone"])
+def test_a_lone_root_called_shared_would_make_a_run_without_tasks(method: str) -> None:
+    with pytest.raises(UserError, match=r"called 'shared'.* \(of a single root: data\.name\)"):
+        assemble.check_collaborators(recipe(method=method), ["shared"], print)
+    assemble.check_collaborators(recipe(method=method), ["all"], print)
 
 
 @pytest.mark.parametrize("key", ["weights", "options", "mean", "std", "stretch", "size"])

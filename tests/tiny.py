@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medistill import catalog
 from medistill.methods.base import Method
 from medistill.models.backbones.base import Backbone, BackboneSpec, build_backbone
+from medistill.models.judges import Judges
 from medistill.models.networks import Encoder, Student
 from medistill.models.teachers import Frozen, Scales
 from medistill.types import Batch, Output, Task
@@ -117,6 +118,13 @@ def tiny_tasks() -> tuple[Task, ...]:
         Task(name, "classification", ("healthy", "benign", "malignant"), 8)
         for name in ("lung", "breast")
     )
+
+
+def tiny_judges(width: int = 8) -> Judges:
+    """What a teacher of some width says of the first of the tiny tasks."""
+    with torch.random.fork_rng():  # what is built after it starts as it does without
+        torch.manual_seed(0)
+        return Judges((nn.Linear(width, CLASSES), None))
 
 
 def tiny_settings(kind: type[Method]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Recipe -> objects: the only builder. Past this point nobody sees a recipe."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,22 @@ from medistill.errors import UserError
 from medistill.methods.base import Method
 from medistill.models.adapters.base import trunk_of
 from medistill.models.backbones.base import Backbone
-from medistill.models.deployed import count_deployed, find_deployed, load_deployed, load_start
+from medistill.models.deployed import (
+    count_deployed,
+    find_deployed,
+    load_deployed,
+    load_start,
+    read_config,
+    read_tensors,
+)
+from medistill.models.judges import Head, Judges
 from medistill.models.networks import Encoder, Student
 from medistill.models.scales import paired
 from medistill.models.sources import load_network, released_licence
 from medistill.models.teachers import Frozen, Teacher
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, Root, StudentSource, TeacherSource, checked_settings
-from medistill.results import SHARED
+from medistill.results import SHARED, RunFolder
 from medistill.types import Task
 
 METHODS = "medistill.methods"
@@ -46,6 +54,8 @@ class Foundation:
         random: It never learned anything; every report says so.
         head: Of a run that trained this one network: what it judges, it judges by itself.
         classes: Which the head tells apart.
+        heads: Of a run that trained this network for several tasks or one, by their names: what
+            they judge, they judge by themselves.
     """
 
     encoder: Encoder
@@ -55,6 +65,7 @@ class Foundation:
     random: bool
     head: nn.Linear | None = None
     classes: tuple[str, ...] = ()
+    heads: Mapping[str, Head] = field(default_factory=dict)
 
 
 def open_layouts(recipe: Recipe) -> dict[str, tuple[Layout, list[Sample]]]:
@@ -124,11 +135,17 @@ def freeze(recipe: Recipe, foundation: Foundation, student: Student) -> Frozen:
 
 
 def build_method(
-    recipe: Recipe, *, student: nn.Module, teacher: Teacher | None, tasks: Sequence[Task]
+    recipe: Recipe,
+    *,
+    student: nn.Module,
+    teacher: Teacher | None,
+    tasks: Sequence[Task],
+    foundation: Foundation | None = None,
 ) -> Method:
-    """The method with its collaborators."""
+    """The method with its collaborators; what the foundation itself judges of the tasks, too."""
     wanted = catalog.collaborators(method_class(recipe))
-    offered = {"student": student, "teacher": teacher, "tasks": tuple(tasks)}
+    judges = Judges.of(foundation.heads if foundation else {}, tasks)
+    offered = {"student": student, "teacher": teacher, "tasks": tuple(tasks), "judges": judges}
     chosen = [offered[name] for name in wanted]
     return method_class(recipe)(*chosen, **method_settings(recipe))
 
@@ -249,12 +266,30 @@ def _foundation_of_run(source: TeacherSource) -> Foundation:
     run = Path(source.name.removeprefix(RUN))
     student, config = load_deployed(find_deployed(run))
     encoder = student.encoder
-    known = Foundation(encoder, source.name, digest(encoder), source.licence, random=False)
+    known = Foundation(
+        encoder, source.name, digest(encoder), source.licence, random=False, heads=_heads(run)
+    )
     # Of several networks on one encoder none speaks for it: then a probe is fitted, as on any
     # foundation model.
     if not config["classes"] or count_deployed(run) > 1:
         return known
     return replace(known, head=student.head, classes=tuple(config["classes"]))
+
+
+def _heads(run: Path) -> dict[str, Head]:
+    """Heads of a run's tasks, where they are heads on the one encoder that it deployed."""
+    folders = {task: RunFolder(run).deployed(task).path for task in RunFolder(run).tasks()}
+    configs = {task: read_config(folder) for task, folder in folders.items()}
+    if not all(len(configs) == 1 or config.get("shared_encoder") for config in configs.values()):
+        return {}
+    heads = {}
+    for task, config in configs.items():
+        weight, bias = map(read_tensors(folders[task]).get, ("head.weight", "head.bias"))
+        if config["classes"] and weight is not None and bias is not None:
+            linear = nn.Linear(weight.shape[1], len(weight))
+            linear.load_state_dict({"weight": weight, "bias": bias})
+            heads[task] = Head(tuple(config["classes"]), linear)
+    return heads
 
 
 def _refuse_beside_run(source: TeacherSource | StudentSource, role: str) -> None:
@@ -288,15 +323,17 @@ def _refuse_teacher(recipe: Recipe, method: str) -> None:
 
 def _refuse_tasks(recipe: Recipe, method: str, tasks: Sequence[str]) -> None:
     """Refuse several roots where one is trained, and a name that several have in common."""
-    if len(tasks) < 2:
-        return
-    if not takes(recipe, "tasks"):
+    if len(tasks) > 1 and not takes(recipe, "tasks"):
         raise UserError(
             f"{method} trains one task, but the recipe has {len(tasks)} roots: {', '.join(tasks)}."
         )
     for taken, what in ((SHARED, "what several tasks have in common"), ("all", "all of them")):
-        if taken in tasks:
-            raise UserError(f"A root is called {taken!r}, as is {what}. Rename data.roots.{taken}.")
+        # Of one task "all" is all there is.
+        if taken in tasks and (taken == SHARED or len(tasks) > 1):
+            raise UserError(
+                f"A root is called {taken!r}, as is {what}. Rename data.roots.{taken} (of a single "
+                "root: data.name)."
+            )
 
 
 def _refuse_unnamed_weights(source: StudentSource, method: str) -> None:

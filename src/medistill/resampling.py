@@ -6,8 +6,9 @@ operations that ONNX knows, so that heights and widths may stay open in an expor
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
+
+from medistill.shapes import Float
 
 
 def resize(images: Float[Tensor, "*batch height width"], size: int) -> Float[Tensor, "*batch a b"]:

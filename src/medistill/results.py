@@ -30,6 +30,9 @@ class Estimate(TypedDict):
 SHARED = "shared"
 """What a backbone that several tasks have in common is called among what a run deploys."""
 
+CELLS = "cells"
+"""The folder of a comparison in which its runs lie."""
+
 Metrics = dict[str, dict[str, dict[str, Estimate]]]
 """Split, then task, then metric: the shape of `metrics.json`."""
 

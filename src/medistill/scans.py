@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from uuid import uuid4
 
 import numpy as np
@@ -28,6 +28,8 @@ from medistill.grids import (
     turned_spacing_mm,
     turns,
 )
+from medistill.modalities import Modality
+from medistill.nifti import forms_apart, header_for, nibabel
 from medistill.series import read_series, series_in
 
 __all__ = [
@@ -51,7 +53,6 @@ __all__ = [
     "write_mask",
 ]
 
-Modality = Literal["ct", "mr"]
 SUFFIXES = (".nii.gz", ".nii")
 _FIRST_BYTES = 348  # of a header of NIfTI 1; NIfTI 2 has 540
 
@@ -70,6 +71,7 @@ class Scan:
         header: The NIfTI header, which a mask inherits; None for a DICOM series.
         stored: The type of number in the file.
         modality: What the file says that it is: `CT`, `MR`; empty where it does not.
+        forms_apart: How far the two places that its header gives lie apart, in voxels.
     """
 
     pixels: NDArray[np.float32]
@@ -77,6 +79,7 @@ class Scan:
     header: bytes | None = None
     stored: str = ""
     modality: str = ""
+    forms_apart: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +215,8 @@ def read_channels(path: Path) -> list[Scan]:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UnreadableScan(f"{path}: its affine gives voxels no size; mend the header")
     header = bytes(image.header.binaryblock)
-    return [Scan(pixels[..., c], affine, header, str(stored)) for c in range(pixels.shape[3])]
+    told: dict[str, Any] = {"stored": str(stored), "forms_apart": forms_apart(image)}
+    return [Scan(pixels[..., c], affine, header, **told) for c in range(pixels.shape[3])]
 
 
 def oriented_spacing_mm(scan: Scan, orientation: str = "RAS", frame: Frame | None = None) -> Triple:
@@ -264,19 +268,19 @@ def write_mask(path: Path, mask: NDArray[np.uint8], scan: Scan) -> None:
         mask: On the scan's own grid; (classes, x, y, z) becomes a fourth axis.
         scan: Of its header only the type of number and the range of grey values change.
     """
-    nibabel = _nibabel()
+    library = nibabel()
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: a mask is written as .nii.gz or .nii.")
     voxels = np.moveaxis(mask, 0, 3) if mask.ndim == 4 else mask
     second = scan.header is not None and len(scan.header) > _FIRST_BYTES
-    kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
-    image = kind(voxels, scan.affine, _header_of(scan, kind.header_class))
+    kind = library.Nifti2Image if second else library.Nifti1Image
+    image = kind(voxels, scan.affine, header_for(scan.header, scan.affine, kind.header_class))
     image.set_data_dtype(np.uint8)
     # nibabel goes by the suffix, so the draft keeps it.
     draft = path.with_name(f".{uuid4().hex}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.save(image, draft)
+        library.save(image, draft)
         draft.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -364,34 +368,15 @@ def _read_folder(folder: Path, series: str) -> Scan:
 
 
 def _open_nifti(path: Path) -> Any:
-    nibabel = _nibabel()
+    library = nibabel()
     if not path.exists():
         raise UnreadableScan(f"{path}: does not exist")
     if not path.name.lower().endswith(SUFFIXES):
         raise UnreadableScan(f"{path}: is neither .nii.gz, .nii nor a folder of DICOM slices")
     try:
-        return nibabel.load(path)
+        return library.load(path)
     except Exception as error:  # its own and those of gzip: any of them means a broken file
         raise UnreadableScan(f"{path}: is not NIfTI, whatever its name says") from error
-
-
-def _header_of(scan: Scan, kind: Any) -> Any:
-    if scan.header is None:
-        header = kind()
-        header.set_qform(scan.affine, code="scanner")
-        header.set_sform(scan.affine, code="scanner")
-        return header
-    header = kind(scan.header)
-    header["cal_min"] = header["cal_max"] = 0  # of grey values: viewers would show a black mask
-    return header
-
-
-def _nibabel() -> Any:
-    try:
-        import nibabel
-    except ImportError as error:
-        raise UserError('reading NIfTI needs nibabel: pip install "medistill[seg]"') from error
-    return nibabel
 
 
 def _without_lists(document: Mapping[str, Any]) -> dict[str, Any]:

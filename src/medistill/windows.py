@@ -10,9 +10,9 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float32, Shaped, UInt8
 
 from medistill.errors import UserError
+from medistill.shapes import Float, Float32, Shaped, UInt8
 
 Patch: TypeAlias = tuple[int, int, int]
 Run: TypeAlias = Callable[

@@ -79,6 +79,10 @@ class TestPlane:
         assert_close(grid[0], low - 0.1 * (high - low))
         assert_close(grid[-1], high + 0.1 * (high - low))
 
+    def test_grid_lies_where_its_plane_does(self) -> None:
+        found = Plane(*(tensor.to("meta") for tensor in vars(plane()).values()))
+        assert found.points(found.grid(3)).is_meta
+
     def test_across_changes_slowly(self) -> None:
         grid = plane().grid(4).view(4, 4, 2)
         assert (grid[1:, :, 0] > grid[:-1, :, 0]).all()

@@ -19,6 +19,7 @@ def recipe(phantoms: Phantoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         (("--seeds", "0,one"), "--seeds '0,one': write numbers, as in 0,1,2."),
         (("--fractions", "a"), "--fractions 'a': write numbers"),
+        (("--methods", ","), "--methods ',' names nothing."),
         (("--jobs", "0"), "--jobs 0: at least 1."),
         (("--methods", "rdd"), "Unknown method 'rdd'. Did you mean"),
         (("--data", "nowhere"), "Nothing is left to compare. nowhere: there is nothing at nowhere"),

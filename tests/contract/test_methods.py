@@ -21,6 +21,7 @@ from medistill.types import Batch
 from tests.tiny import (
     student_for,
     tiny_batch,
+    tiny_judges,
     tiny_settings,
     tiny_tasks,
     tiny_teacher,
@@ -54,7 +55,10 @@ def build(
 ) -> Method:
     teacher = teacher or teacher_of(kind)
     student = student or student_for(kind)
-    offered = {"student": student, "teacher": teacher, "tasks": tiny_tasks()}
+    offered = {
+        "student": student, "teacher": teacher, "tasks": tiny_tasks(),
+        "judges": tiny_judges(teacher.width),
+    }  # fmt: skip
     return kind(*(offered[name] for name in catalog.collaborators(kind)), **tiny_settings(kind))
 
 
@@ -226,8 +230,8 @@ class TestForm:
         file = module.__name__.rpartition(".")[2]
         assert public == ["".join(word.capitalize() for word in file.split("_"))]
 
-    def test_keeps_to_the_three_collaborators(self, kind: type[Method]) -> None:
-        assert set(catalog.collaborators(kind)) <= {"student", "teacher", "tasks"}
+    def test_keeps_to_the_four_collaborators(self, kind: type[Method]) -> None:
+        assert set(catalog.collaborators(kind)) <= {"student", "teacher", "tasks", "judges"}
 
     def test_every_setting_has_a_type_and_a_default(self, kind: type[Method]) -> None:
         for parameter in catalog.settings(kind).values():

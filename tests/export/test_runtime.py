@@ -226,7 +226,9 @@ def test_onnx_file_of_others_is_one_line(
 def test_predicting_imports_no_torch_and_says_nothing(
     exported: Path, images: Path, tmp_path: Path
 ) -> None:
-    blocked = ("torch", "torchvision", "timm", "onnx", "pydantic", "matplotlib", "scipy")
+    blocked = (
+        "torch", "torchvision", "timm", "onnx", "pydantic", "matplotlib", "scipy", "jaxtyping",
+    )  # fmt: skip
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({blocked}))

@@ -226,7 +226,9 @@ def test_mask_that_cannot_be_written_ends_the_work(
 
 
 def test_predict_outlines_without_torch(outliner: Path, folder: Path, tmp_path: Path) -> None:
-    blocked = ("torch", "torchvision", "timm", "onnx", "monai", "scipy", "matplotlib")
+    blocked = (
+        "torch", "torchvision", "timm", "onnx", "monai", "scipy", "matplotlib", "jaxtyping",
+    )  # fmt: skip
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({blocked}))
@@ -250,7 +252,7 @@ main()
 def test_python_needs_neither_pillow_nor_a_terminal(
     outliner: Path, folder: Path, tmp_path: Path
 ) -> None:
-    blocked = ("torch", "PIL", "pydicom", "rich", "typer", "yaml", "safetensors")
+    blocked = ("torch", "PIL", "pydicom", "rich", "typer", "yaml", "safetensors", "jaxtyping")
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({blocked}))

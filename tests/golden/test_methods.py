@@ -5,7 +5,14 @@ import torch
 
 from medistill import catalog
 from medistill.methods.base import Method
-from tests.tiny import student_for, tiny_batch, tiny_settings, tiny_tasks, tiny_teacher
+from tests.tiny import (
+    student_for,
+    tiny_batch,
+    tiny_judges,
+    tiny_settings,
+    tiny_tasks,
+    tiny_teacher,
+)
 
 PACKAGE = "medistill.methods"
 
@@ -21,7 +28,7 @@ feature_distillation       | features 0.9590  geometry 0
 full_fine_tuning           | labels 1.104
 hint                       | labels 1.104  imitation 45.48
 knowledge_decomposition    | labels 1.022  imitation 0.03514
-knowledge_factorization    | labels 1.241  own 1.085  infomax 0.01741  infomin 0.0005715
+knowledge_factorization    | labels 1.241 own 1.085 infomax 0.01741 infomin 5.715e-4 logits 0.009181
 linear_probe               | labels 2.232
 logit_distillation         | labels 1.104  imitation 0.03290
 lora                       | labels 1.106
@@ -63,6 +70,7 @@ def test_losses_are_as_they_were(name: str) -> None:
         "student": student_for(kind),
         "teacher": tiny_teacher(logits=True, scales="all" if kind.scales == "all" else "last"),
         "tasks": tiny_tasks(),
+        "judges": tiny_judges(),
     }
     chosen = [offered[collaborator] for collaborator in catalog.collaborators(kind)]
     method = kind(*chosen, **tiny_settings(kind))

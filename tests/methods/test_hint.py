@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from medistill.errors import UserError
+from medistill.errors import Advice, UserError
 from medistill.losses.supervised import cross_entropy
+from medistill.methods import hint
 from medistill.methods.hint import Hint
 from tests.tiny import Telling, tiny_batch, tiny_student, tiny_teacher
 
@@ -67,8 +68,8 @@ def test_only_a_hint_without_negative_values_is_met_through_a_relu() -> None:
     student, batch = tiny_student().eval(), tiny_batch()
     maps = student(batch.images).maps[0].detach()
     assert maps.max() > 0
-    for hint in (-maps, torch.zeros_like(maps)):
-        method = Hint(student, Telling(hint, torch.rand(8, 5, 3, 3)))
+    for given in (-maps, torch.zeros_like(maps)):
+        method = Hint(student, Telling(given, torch.rand(8, 5, 3, 3)))
         method.regress = Negated()
         assert method.losses(batch, 0.0)["imitation"] == 0
 
@@ -84,3 +85,10 @@ def test_a_teacher_of_vectors_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match=r"^hint needs the teacher's maps.*teacher\.grid") as caught:
         Hint(tiny_student(), tiny_teacher(grid=1))
     assert "\n" not in str(caught.value)
+
+
+def test_a_regressor_heavier_than_students_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hint, "HEAVY", 100)
+    with pytest.warns(Advice, match=r"hint: its regressor has 0\.0 M weights .* of stage 3"):
+        taught(2, 3, stage=3)
+    taught(6, 3, stage=3)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from medistill.assemble import method_settings
 from medistill.errors import UserError
 from medistill.losses.divergence import feature_kl
 from medistill.methods._objectives import Imitated, Labels
@@ -16,6 +17,7 @@ from medistill.methods._ranks import Experts
 from medistill.methods.knowledge_decomposition import KnowledgeDecomposition
 from medistill.models.backbones.base import build_backbone
 from medistill.models.networks import Encoder, Student
+from medistill.recipe import validate
 from medistill.types import Batch, Task
 from tests.structure import SHUFFLENET, tasks_of
 from tests.tiny import tiny_batch, tiny_student, tiny_tasks, tiny_teacher
@@ -279,6 +281,11 @@ class TestDeployment:
 
 
 class TestRefusals:
+    def test_a_warm_up_of_the_whole_training_would_leave_experts_as_they_are(self) -> None:
+        document = {"data": {"root": "x"}, "method": {"name": "lorkd", "warmup": 1.0}}
+        with pytest.raises(UserError, match=r"^method\.warmup = 1\.0: Input should be less than 1"):
+            method_settings(validate(document))
+
     def test_ranks_need_a_warm_up_to_be_read_off(self) -> None:
         with pytest.raises(UserError, match=r"warmup is 0\. Set it to 0\.1"):
             decomposed(experts=STAR, warmup=0.0)

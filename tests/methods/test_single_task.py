@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from medistill.errors import UserError
 from medistill.losses.supervised import cross_entropy
+from medistill.methods._apart import resting_norms
 from medistill.methods._tasks import share_of
 from medistill.methods.single_task import SingleTask
 from medistill.types import Task
@@ -78,3 +79,25 @@ def test_a_task_whose_only_sample_could_not_be_normalised_waits_for_another() ->
     lung, breast = method.deploy().values()
     assert all(p.grad is None for p in breast.parameters())
     assert all(p.grad is not None for p in lung.parameters())
+
+
+def test_where_every_task_has_a_lone_sample_norms_judge_by_what_they_know() -> None:
+    batch, method = tiny_batch(2), SingleTask(tiny_student(), tiny_tasks())
+    batch = replace(batch, images=batch.images[..., :4, :4])  # the last map has one pixel
+    assert method.deploy()["lung"].eval()(batch.images).maps[-1].shape[2:] == (1, 1)
+    before = copy.deepcopy(dict(method.named_buffers()))
+    method.train()
+    method.backward(method.losses(batch, 0.5))
+    assert all(p.grad is not None for p in method.parameters())
+    assert_close(dict(method.named_buffers()), before, rtol=0, atol=0)
+    assert all(module.training for module in method.modules())
+
+
+def test_norms_that_rest_come_back_as_they_were() -> None:
+    network = tiny_student().train()
+    first, second = (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    first.eval()
+    with pytest.raises(KeyError), resting_norms(network):
+        assert not second.training
+        raise KeyError
+    assert (first.training, second.training) == (False, True)

@@ -89,7 +89,26 @@ def test_runs_of_one_encoder_are_named(alike: list[str], words: str) -> None:
     assert words in said_of_similarity(found(*panels))
 
 
+@pytest.mark.parametrize(
+    ("apart", "words"), [(["a"], " a has none:"), (["a", "b"], "a and b have")]
+)
+def test_runs_without_dimensions_in_common_are_named(apart: list[str], words: str) -> None:
+    panels = [panel(name) for name in ("a", "b")]
+    assert "trained apart" not in said_of_similarity(found(*panels))
+    for each in panels:
+        if each["name"] in apart:
+            each["covariance"] = None
+    told = said_of_similarity(found(*panels))
+    assert words in told
+    assert "trained apart" in told
+
+
 class TestSection:
+    def test_what_was_left_out_has_no_matrix(self, tmp_path: Path) -> None:
+        text = shown(found(panel("a"), {**panel("b"), "covariance": None}), tmp_path).text
+        assert "a: covariances" in text and "b: CKA on" in text
+        assert "b: covariances" not in text
+
     def test_both_matrices_of_each_run_are_there(self, tmp_path: Path) -> None:
         text = shown(found(panel("a"), panel("b")), tmp_path).text
         assert "The networks of eye and ear as deployed, on their test images." in text

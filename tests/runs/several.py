@@ -23,12 +23,6 @@ def asked(folder: Path, phantoms: Phantoms, **changes: Any) -> Recipe:
         "roots": roots_of(phantoms), "size": 32, "views": 2, "store": str(phantoms.store),
         "task_sampling": "balanced",
     }  # fmt: skip
-    file = write_recipe(
-        folder / "recipe.yaml",
-        phantoms,
-        data=data,
-        method={"name": "multi_task"},
-        training={"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "threads": 1},
-        **{"teacher": None, **changes},
-    )
-    return read_recipe(file)
+    training = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "threads": 1}
+    sections = {"teacher": None, "method": {"name": "multi_task"}, "training": training, **changes}
+    return read_recipe(write_recipe(folder / "recipe.yaml", phantoms, data=data, **sections))

@@ -45,6 +45,11 @@ class TestNames:
         assert [places[names[mine]] for mine in OWN] == [0, 1, 2]
 
 
+def test_a_modality_is_no_matter_of_images(finished: Finished, phantoms: Phantoms) -> None:
+    with pytest.raises(UserError, match=r"--modality is for scans, but .* classifies images"):
+        evaluate(finished.path, data=phantoms.brain, modality="ct", console=Console(quiet=True))
+
+
 @pytest.mark.parametrize("config", [{}, {"threshold": None}])
 def test_where_no_class_stands_out_there_is_no_threshold(config: dict[str, None]) -> None:
     assert module._operating(config) is None

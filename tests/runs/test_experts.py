@@ -58,6 +58,7 @@ class TestFound:
             assert_close(matrix, matrix.T)
             assert_close(matrix.diagonal(), torch.ones(3))
             assert bool((matrix == 1).all()) == panel["one_encoder"]
+            # Experts of one backbone, and heads on one encoder, have dimensions in common.
             assert_close(torch.tensor(panel["covariance"]).diagonal(), torch.ones(3))
 
     def test_tasks_of_one_region_share_an_expert(self, looked: Path) -> None:
@@ -189,6 +190,24 @@ class TestNames:
         with torch.no_grad():
             two.encoder.get_buffer("backbone.network.0.1.running_mean").add_(1)
         assert not Panel("x", {"a": one, "b": two}, ones).alike
+
+    def test_dimensions_are_common_to_experts_of_the_backbone_that_lies_beside_them(self) -> None:
+        networks = {"a": tiny_student(), "b": tiny_student()}
+        ones = {"a": 1.0, "b": 1.0}
+        assert not Panel("stl", networks, ones).one_space
+        assert Panel("lorkd", networks, ones, backbone="tiny/tiny").one_space
+        # The common network of pairs is another than they.
+        assert not Panel("kf", networks, ones, backbone="timm/test_resnet").one_space
+        assert Panel("mtl", {"a": networks["a"], "b": networks["a"]}, ones).one_space
+
+    def test_networks_that_were_trained_apart_have_no_covariances(self, together: Path) -> None:
+        folder = cell(together, "single_task")
+        opened = experts._opened([folder], "test", QUIET)
+        panel = experts._panel(folder, "stl", opened, CPU)
+        rows = experts._probes(opened, "test")
+        found = experts._of_panel(panel, opened, rows, CPU, lambda *_: None)
+        assert found["covariance"] is None
+        assert len(found["cka"]) == 3
 
     @pytest.mark.parametrize(
         ("tasks", "several"),

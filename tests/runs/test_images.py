@@ -18,6 +18,7 @@ from medistill.runs.images import (
     say_errors,
     show_findings,
     stops,
+    warn_of_small_shares,
     writable,
 )
 from medistill.runs.train import train
@@ -163,3 +164,45 @@ class TestFindings:
         first, *rest = capsys.readouterr().out.splitlines()
         assert first == "warning set: loud"
         assert [line.strip() for line in rest] == list("abcdef")
+
+
+class TestShares:
+    """Of brain and breast, the latter with more training images."""
+
+    def said(self, phantoms: Phantoms, capsys: Any, method: str, batch: int, sampling: str) -> str:
+        roots = {"brain": {"root": str(phantoms.brain)}, "breast": {"root": str(phantoms.breast)}}
+        asked = recipe(phantoms.brain, phantoms)
+        document = asked.model_dump(mode="json")
+        document["data"] |= {"roots": roots, "task_sampling": sampling}
+        document |= {"method": {"name": method}, "training": {"batch_size": batch}}
+        asked = validate(document)
+        opened = open_images(asked, None, Console(quiet=True))
+        capsys.readouterr()
+        warn_of_small_shares(opened, asked, Console())
+        return " ".join(capsys.readouterr().out.split())
+
+    @pytest.mark.parametrize("method", ["stl", "stl_kd", "kf"])
+    def test_a_task_with_few_images_in_a_batch_is_named(
+        self, phantoms: Phantoms, capsys: Any, method: str
+    ) -> None:
+        said = self.said(phantoms, capsys, method, 16, "proportional")
+        assert said.count("warning:") == 1
+        assert "there: brain (" in said and "breast (" not in said
+        assert said.endswith(
+            "Set data.task_sampling: square_root or balanced, or a larger training.batch_size."
+        )
+
+    @pytest.mark.parametrize(
+        ("method", "batch", "sampling"),
+        [("mtl", 16, "proportional"), ("stl", 16, "balanced"), ("stl", 32, "proportional")],
+    )
+    def test_where_there_are_enough_or_networks_are_shared_nothing_is_said(
+        self, phantoms: Phantoms, capsys: Any, method: str, batch: int, sampling: str
+    ) -> None:
+        assert self.said(phantoms, capsys, method, batch, sampling) == ""
+
+    def test_of_balanced_tasks_a_larger_batch_alone_is_the_way_out(
+        self, phantoms: Phantoms, capsys: Any
+    ) -> None:
+        said = self.said(phantoms, capsys, "stl", 12, "balanced")
+        assert "there: brain (6.1), breast (5.9). Set a larger training.batch_size." in said

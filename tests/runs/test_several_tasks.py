@@ -9,15 +9,19 @@ import torch
 from medistill.assemble import build_student
 from medistill.errors import UserError
 from medistill.models.backbones.base import build_backbone
-from medistill.models.deployed import load_deployed
+from medistill.models.deployed import find_deployed, load_deployed
 from medistill.models.networks import Student
 from medistill.models.weights import digest
 from medistill.recipe import Recipe, read_recipe, validate
 from medistill.results import RunFolder, read_json, read_jsonl, read_metrics
 from medistill.runs import finishing
+from medistill.runs.console import Console
 from medistill.runs.export import export
+from medistill.runs.preparing import prepare
 from medistill.runs.train import train
 from tests.trained import Phantoms, write_recipe
+
+from .several import asked
 
 TASKS = ["brain_mr", "chest_xray", "breast"]
 
@@ -99,6 +103,27 @@ def test_a_factorized_pair_is_exported_and_rebuilt(recipe_of: Any, tmp_path: Pat
     assert common.backbone.spec.name == "timm/test_efficientnet"
 
 
+def test_a_foundation_run_of_the_same_roots_judges_them_beside_its_features(
+    together: Path, phantoms: Phantoms, tmp_path: Path
+) -> None:
+    (foundation,) = (together / "cells").glob("*--foundation--seed0")
+    recipe = asked(
+        tmp_path,
+        phantoms,
+        teacher={"name": f"run:{foundation}", "grid": 1},
+        method={"name": "kf", "task_network": "timm/test_resnet"},
+    )
+    job = prepare(recipe, RunFolder(tmp_path / "run"), torch.device("cpu"), Console(quiet=True))
+    known = [
+        load_deployed(foundation / "deployed" / one.dataset.task.name)[0] for one in job.opened
+    ]
+    judges: Any = job.method.judges
+    for head, network in zip(judges.heads, known, strict=True):
+        assert torch.equal(head.weight, network.head.weight)
+    batch = next(job.loader().epoch(0))
+    assert job.method.losses(batch, 0.5)["logits"] > 0
+
+
 def test_one_head_for_all_classes_is_judged_with_and_without_those_of_other_tasks(
     recipe_of: Any, tmp_path: Path
 ) -> None:
@@ -125,6 +150,19 @@ def test_all_is_judged_where_it_was_trained_before_any_goes_to_the_cpu(
         monkeypatch.setattr(finishing, name, noted(name))
     train(recipe_of("foundation"), tmp_path / "run")
     assert called == ["judge_network"] * 3 + ["unified_metrics"] * 3 + ["deploy"] * 3
+
+
+def test_one_expert_gives_nobody_else_what_it_is(recipe_of: Any, tmp_path: Path) -> None:
+    recipe = recipe_of("lorkd", experts={"rank": 2})
+    document = recipe.model_dump(mode="json")
+    del document["data"]["roots"]["brain_mr"]
+    document["training"]["epochs"] = 1
+    run = train(validate(document), tmp_path / "run")
+    configs = [read_json(run.deployed(task).config) for task in ("breast", "chest_xray")]
+    assert [(c["region"], c["shared_encoder"]) for c in configs] == [("thorax", False)] * 2
+    with pytest.raises(UserError, match="holds breast, chest_xray, thorax, shared"):
+        find_deployed(run.path)
+    assert find_deployed(run.path, "thorax") == run.deployed("breast").path
 
 
 def test_experts_are_shipped_as_plain_networks_and_start_others(

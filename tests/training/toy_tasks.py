@@ -20,9 +20,10 @@ from medistill.methods.pcgrad import Pcgrad
 from medistill.methods.single_task import SingleTask
 from medistill.methods.single_task_distillation import SingleTaskDistillation
 from medistill.methods.uncertainty_weighting import UncertaintyWeighting
+from medistill.models.judges import Judges
 from medistill.models.teachers import Frozen
 from medistill.types import Batch, Task
-from tests.tiny import tiny_student, tiny_teacher
+from tests.tiny import tiny_judges, tiny_student, tiny_teacher
 
 CLASSES = ("a", "b", "c")
 TASKS = tuple(Task(name, "classification", CLASSES, 24) for name in ("lung", "breast", "skin"))
@@ -66,7 +67,12 @@ BUILDS: dict[str, Callable[[], Method]] = {
     "single": partial(labels_alone, SingleTask),
     "single taught": partial(taught, SingleTaskDistillation),
     "multi taught": partial(taught, MultiTaskDistillation),
-    "factorization": partial(taught, KnowledgeFactorization, task_network="timm/test_resnet"),
+    "factorization": partial(
+        taught,
+        KnowledgeFactorization,
+        judges=Judges((*tiny_judges().heads, None)),
+        task_network="timm/test_resnet",
+    ),
     "decomposition": partial(taught, KnowledgeDecomposition, warmup=0.0),
     # After half the steps its experts change their ranks, and an optimiser its parameters.
     "decomposition unequal": partial(

@@ -93,7 +93,7 @@ class Plane:
     def grid(self, side: int) -> Float[Tensor, "points 2"]:
         """Coordinates of side x side points over the box; those across change slowly."""
         low, high = self.box
-        steps = torch.linspace(0, 1, side)[:, None]
+        steps = torch.linspace(0, 1, side, device=low.device)[:, None]
         return torch.cartesian_prod(*(low + steps * (high - low)).T)
 
     def points(self, at: Float[Tensor, "points 2"]) -> Float[Tensor, " points *shape"]:

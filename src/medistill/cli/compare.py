@@ -51,10 +51,15 @@ def _parts(name: str, text: str | None) -> tuple[Any, ...] | None:
     if text is None:
         return None
     kind, _ = LISTS[name]
+    # A folder's own name may hold a comma.
+    parts = [text] if name == "data" and Path(text).exists() else text.split(",")
     try:
-        return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+        found = tuple(kind(part.strip()) for part in parts if part.strip())
     except ValueError:
         raise UserError(f"--{name} {text!r}: write numbers, as in 0,1,2.") from None
+    if not found:
+        raise UserError(f"--{name} {text!r} names nothing. Leave it out for what the recipe says.")
+    return found
 
 
 def _flag(name: str, kind: type, meaning: str) -> Parameter:

@@ -1,7 +1,7 @@
 """`medistill evaluate`: judge a finished run again, on other data too."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,13 +21,19 @@ def evaluate(
         str | None, typer.Option(help="How the other data call the classes: mine=theirs,...")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Which task, if the run has several.")] = None,
+    modality: Annotated[
+        Literal["ct", "mr"] | None,
+        typer.Option(
+            help="What other scans are, where CT and MR were trained on and no file tells."
+        ),
+    ] = None,
 ) -> None:
     """Judge a run's deployed network, and print its metrics with intervals."""
     pairs = _pairs(classes) if classes else {}
 
     from medistill.runs.evaluate import evaluate as work
 
-    work(run, data=data, split=split, classes=pairs, task=task)
+    work(run, data=data, split=split, classes=pairs, task=task, modality=modality)
 
 
 def _pairs(text: str) -> dict[str, str]:

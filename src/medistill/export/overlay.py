@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from medistill.data.formats import Picture
 from medistill.results import replacing
+from medistill.shapes import Float, UInt8
 
 SIDES = (256, 640)  # of a drawn picture: it fits a screen
 GAP, STRIP, SCALE = 6, 26, 80

@@ -12,13 +12,13 @@ from typing import Any, TextIO
 
 import numpy as np
 import onnxruntime
-from jaxtyping import Float, UInt8
 
 from medistill.data.formats import Picture, image_files, read_image
 from medistill.errors import UserError
 from medistill.export.metadata import PROBABILITIES, Metadata
 from medistill.export.overlay import Overlays
 from medistill.export.session import carried, one_line, open_session, unusable
+from medistill.shapes import Float, UInt8
 
 Progress = Callable[[int, int], None]
 """Told how many files are done, and of how many."""

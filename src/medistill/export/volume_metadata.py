@@ -8,7 +8,8 @@ from typing import Any
 
 from medistill.errors import UserError
 from medistill.export.volume_profile import ScanProfile
-from medistill.scans import Modality, Preparation, Scan, UnreadableScan
+from medistill.modalities import Modality, modality_of
+from medistill.scans import Preparation, Scan, UnreadableScan
 
 FORMAT = 1
 KIND = "segmentation"
@@ -73,7 +74,7 @@ class VolumeMetadata:
                 f"--modality {modality}: this network was trained on {_listed(known)} alone. Leave "
                 "it out."
             )
-        told = modality or _modality_of(scan)
+        told = modality or modality_of(scan.modality)
         if len(known) == 1 or told == self.preparation.modality:
             return self.preparation
         if told is None:
@@ -134,13 +135,6 @@ class VolumeMetadata:
             "modalities": self.modalities,
         }
         return json.dumps(document, ensure_ascii=False)
-
-
-def _modality_of(scan: Scan) -> Modality | None:
-    # As for training scans: whatever is no CT has no unit, and percentiles for bounds.
-    if not scan.modality:
-        return None
-    return "ct" if scan.modality.lower().startswith("ct") else "mr"
 
 
 def _listed(modalities: Sequence[str]) -> str:

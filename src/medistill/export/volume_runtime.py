@@ -12,13 +12,13 @@ from typing import TypeAlias
 
 import numpy as np
 import onnxruntime
-from jaxtyping import Float32, UInt8
 
 from medistill.errors import UserError
 from medistill.export.session import carried, one_line, open_session, unusable
 from medistill.export.volume_metadata import VolumeMetadata
 from medistill.scans import Modality, Scan, UnreadableScan, prepare, read_scan, restore, write_mask
 from medistill.series import holds_series
+from medistill.shapes import Float32, UInt8
 from medistill.windows import Progress, Rule, segment
 
 SUFFIXES = (".nii.gz", ".nii")

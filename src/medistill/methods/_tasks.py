@@ -88,15 +88,21 @@ def present(batch: Batch, count: int) -> list[bool]:
     return anywhere(_members(batch, count).any(1))
 
 
+def counts_of(batch: Batch, count: int) -> list[int]:
+    """How many samples of each task the batch of all processes has."""
+    members = _members(batch, count).sum(1)
+    if processes() > 1:
+        dist.all_reduce(members)
+    found: list[int] = members.tolist()
+    return found
+
+
 def several(batch: Batch, count: int) -> list[bool]:
     """Which tasks have two samples or more in the batch of all processes.
 
     One alone has no statistics: a batch norm over a map of one pixel refuses it.
     """
-    members = _members(batch, count).sum(1)
-    if processes() > 1:
-        dist.all_reduce(members)
-    return (members > 1).tolist()
+    return [samples > 1 for samples in counts_of(batch, count)]
 
 
 def labelled(batch: Batch, count: int) -> list[bool]:

@@ -46,6 +46,7 @@ class Tuning(Method):
     """
 
     family: ClassVar[Literal["any", "vit"]] = "vit"
+    tunes: ClassVar[bool] = True
 
     def __init__(self, student: Student, encoder: AdaptedEncoder) -> None:
         super().__init__()

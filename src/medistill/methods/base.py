@@ -14,8 +14,8 @@ class Method(nn.Module, ABC):
     """What is trained, with which losses, and what is left of it once trained.
 
     A subclass lives alone in the file of its name. Its positional parameters are collaborators,
-    among `student`, `teacher` and `tasks`; its keyword-only ones are the settings of a recipe. A
-    method that does not take `tasks` trains one task.
+    among `student`, `teacher`, `tasks` and `judges`; its keyword-only ones are the settings of a
+    recipe. A method that does not take `tasks` trains one task.
 
     Attributes:
         aliases: Other names by which a recipe may call the method.
@@ -24,14 +24,17 @@ class Method(nn.Module, ABC):
             or maps of all scales. With less, its constructor raises a `UserError`.
         family: Which students it can train: any, or vision transformers alone ("vit"), into which
             it inserts adapters while their own weights rest.
-        tunable: The setting that is its own weight, such as `weights.geometry`: what a comparison
-            may choose on validation. By default `imitation`, where it has such a setting.
+        tunable: The settings that are its own weights, such as `weights.geometry`: a comparison may
+            choose the first that is not 0 on validation. By default `imitation`, where it has
+            such a setting.
+        tunes: Whether what it trains is the foundation model itself rather than a small student.
         volumes: Whether it trains segmenters on volumes too.
         one_task: Whether a method that takes `tasks` is, for one task, a rival of those that do
             not.
         called: How its paper spells its name; empty where the file's name in words, or an alias of
             three letters, is what people say.
         one_head: Whether the heads of its tasks are parts of one, so that classes of all compete.
+        apart: Whether each task trains a network of its own, on its share of each batch alone.
         stages: Trainings that follow one another, each of a recipe's epochs and with its schedule
             from the beginning. Progress is that of all together. What is deployed learns in the
             last, and only there is it validated.
@@ -41,10 +44,12 @@ class Method(nn.Module, ABC):
     paper: ClassVar[str]
     scales: ClassVar[Literal["none", "last", "all"]] = "none"
     family: ClassVar[Literal["any", "vit"]] = "any"
-    tunable: ClassVar[str | None] = None
+    tunable: ClassVar[tuple[str, ...]] = ()
+    tunes: ClassVar[bool] = False
     volumes: ClassVar[bool] = False
     one_task: ClassVar[bool] = False
     one_head: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
     called: ClassVar[str] = ""
     stages: ClassVar[int] = 1
 

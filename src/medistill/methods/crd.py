@@ -44,7 +44,7 @@ class Crd(Method):
 
     aliases: ClassVar[tuple[str, ...]] = ("contrastive_distillation",)
     paper: ClassVar[str] = "Tian et al., Contrastive Representation Distillation, ICLR 2020"
-    tunable = "contrast"
+    tunable = ("contrast",)
     one_task = True
 
     def __init__(

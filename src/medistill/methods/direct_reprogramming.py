@@ -36,7 +36,7 @@ class DirectReprogramming(Method):
     paper: ClassVar[str] = (
         "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024 (Di.)"
     )
-    tunable = "logits"
+    tunable = ("logits",)
     stages = 2
 
     def __init__(

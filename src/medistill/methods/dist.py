@@ -33,7 +33,7 @@ class Dist(Method):
     paper: ClassVar[str] = (
         "Huang et al., Knowledge Distillation from A Stronger Teacher, NeurIPS 2022"
     )
-    tunable = "samples"
+    tunable = ("samples",)
 
     def __init__(
         self,

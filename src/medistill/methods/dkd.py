@@ -36,7 +36,7 @@ class Dkd(Method):
 
     aliases: ClassVar[tuple[str, ...]] = ("decoupled_distillation",)
     paper: ClassVar[str] = "Zhao et al., Decoupled Knowledge Distillation, CVPR 2022"
-    tunable = "others"
+    tunable = ("others",)
 
     def __init__(
         self,

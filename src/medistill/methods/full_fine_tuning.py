@@ -15,4 +15,5 @@ class FullFineTuning(StudentAlone):
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("fine_tuning",)
+    tunes: ClassVar[bool] = True
     paper: ClassVar[str] = "None: the reference of every paper on parameter-efficient tuning"

@@ -1,8 +1,9 @@
 """Low-Rank Knowledge Decomposition (LoRKD): one light backbone, and a low-rank expert a region."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from medistill.errors import UserError
@@ -10,12 +11,14 @@ from medistill.losses.collective import whole_batch_mean
 from medistill.methods._kinds import objective_of
 from medistill.methods._objectives import AS_PROPOSED, PLAIN_LABELS, Imitated, Labels
 from medistill.methods._ranks import ALL_EQUAL, Experts, LossRecord
-from medistill.methods._settings import Share, Weight
+from medistill.methods._settings import Weight
 from medistill.methods.base import Method
 from medistill.models.deployed import SHARED
 from medistill.models.lowrank.experts import expert, with_experts
 from medistill.models.teachers import Teacher
 from medistill.types import Batch, Task
+
+WarmUp = Annotated[float, Field(ge=0, lt=1)]  # in a whole training experts would never learn
 
 
 class KnowledgeDecomposition(Method):
@@ -29,7 +32,7 @@ class KnowledgeDecomposition(Method):
         teacher: The frozen foundation model, whose features or masks are imitated.
         tasks: In the order of `Batch.tasks`; at least one with labels.
         experts: Their size.
-        warmup: Share of the training in which the experts rest and change nothing.
+        warmup: Share of the training in which the experts rest and change nothing; below 1.
         imitation: Weight of the imitation: the paper's β. By default 1, and 0.1 for masks.
         imitated: How the teacher is imitated.
         labels: How they are learnt.
@@ -52,7 +55,7 @@ class KnowledgeDecomposition(Method):
         tasks: tuple[Task, ...],
         *,
         experts: Experts = ALL_EQUAL,
-        warmup: Share = 0.1,
+        warmup: WarmUp = 0.1,
         imitation: Weight | None = None,
         imitated: Imitated = AS_PROPOSED,
         labels: Labels = PLAIN_LABELS,

@@ -39,7 +39,7 @@ class Mgd(Method):
     aliases: ClassVar[tuple[str, ...]] = ("masked_generative_distillation",)
     paper: ClassVar[str] = "Yang et al., Masked Generative Distillation, ECCV 2022"
     scales = "last"
-    tunable = "generation"
+    tunable = ("generation",)
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class Norm(Method):
         "Liu et al., NORM: Knowledge Distillation via N-to-One Representation Matching, ICLR 2023"
     )
     scales = "last"
-    tunable = "matching"
+    tunable = ("matching",)
 
     def __init__(
         self,

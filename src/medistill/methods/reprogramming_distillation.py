@@ -48,7 +48,7 @@ class ReprogrammingDistillation(Method):
     paper: ClassVar[str] = (
         "Zhou et al., Reprogramming Distillation for Medical Foundation Models, MICCAI 2024"
     )
-    tunable = "weights.geometry"
+    tunable = ("weights.geometry", "weights.logits")
     volumes: ClassVar[bool] = True
 
     def __init__(

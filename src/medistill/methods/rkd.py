@@ -29,7 +29,7 @@ class Rkd(Method):
 
     aliases: ClassVar[tuple[str, ...]] = ("relational_distillation",)
     paper: ClassVar[str] = "Park et al., Relational Knowledge Distillation, CVPR 2019"
-    tunable = "angles"
+    tunable = ("angles",)
 
     def __init__(
         self,

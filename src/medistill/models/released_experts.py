@@ -1,6 +1,6 @@
 """The low-rank experts in a released decomposition, put where our own are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import cast
 
@@ -54,6 +54,11 @@ def with_released_experts(
                 "the encoder and twice that in the decoder; nothing was loaded."
             )
     return decomposed
+
+
+def holds_experts(keys: Iterable[str]) -> bool:
+    """Whether some of a file's tensors are factors of low-rank experts."""
+    return any(".lora_A_list." in key for key in keys)
 
 
 def place_of(expert: str | int, release: type[ReleasedSegmenter], experts: int, role: str) -> int:

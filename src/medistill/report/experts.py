@@ -66,12 +66,21 @@ def said_of_similarity(found: Document) -> str:
     alike = [panel["name"] for panel in found["panels"] if panel["one_encoder"]]
     have = "has" if len(alike) == 1 else "have"
     same = f" {listed(alike)} {have} one encoder for all tasks: all ones." if alike else ""
+    apart = [panel["name"] for panel in found["panels"] if panel["covariance"] is None]
+    have = "has" if len(apart) == 1 else "have"
+    left_out = (
+        f" {listed(apart)} {have} none: features of networks that were trained apart, or with a "
+        "part of their own, are no common dimensions."
+        if apart
+        else ""
+    )
     return (
         "Left, linear CKA of the networks of every two tasks on the same images, as many of each "
         "task: 1 where they see them alike, lower where experts have gone ways of their own."
         f"{same} Right, each network on the images of its own task alone: the cosine of the "
         "covariances of their features, 1 where both tasks vary along the same directions. It "
-        "needs no pairs of images, so that networks with one encoder compare too."
+        "needs no pairs of images, so that networks with one encoder compare too, but dimensions "
+        f"in common, as one encoder has or experts of one backbone.{left_out}"
     )
 
 

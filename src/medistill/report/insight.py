@@ -62,12 +62,12 @@ def _experts(evidence: Evidence) -> list[Html]:
 
 
 def _pair(panel: Document, tasks: Sequence[str]) -> list[Html]:
-    """Both matrices of a run."""
-    name = panel["name"]
-    return [
-        _matrix(tasks, tasks, panel["cka"], f"{name}: CKA on the same images."),
-        _matrix(tasks, tasks, panel["covariance"], f"{name}: covariances, each on its own."),
-    ]
+    """Both matrices of a run; the first alone where its networks have no dimensions in common."""
+    name, told = panel["name"], panel["covariance"]
+    alike = _matrix(tasks, tasks, panel["cka"], f"{name}: CKA on the same images.")
+    if told is None:
+        return [alike]
+    return [alike, _matrix(tasks, tasks, told, f"{name}: covariances, each on its own.")]
 
 
 def _overlays(folder: Path, found: Document | None, task: str = "") -> list[Html]:

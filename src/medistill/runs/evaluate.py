@@ -12,6 +12,7 @@ from medistill.errors import UserError
 from medistill.evaluation.judge import judge
 from medistill.evaluation.operating import OperatingPoint
 from medistill.evaluation.predict import predict
+from medistill.modalities import Modality
 from medistill.models.deployed import load_deployed
 from medistill.recipe import Data, Recipe, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics, write_predictions
@@ -32,6 +33,7 @@ def evaluate(
     split: str | None = None,
     classes: Mapping[str, str] | None = None,
     task: str | None = None,
+    modality: Modality | None = None,
     console: Console | None = None,
 ) -> dict[str, Estimate]:
     """Judge a run's deployed network with its own temperature and threshold; nothing is fitted.
@@ -42,6 +44,8 @@ def evaluate(
         split: Which split; `test` for the run's own images.
         classes: How the other data call the classes, by the run's own names.
         task: Which task, if the run has several.
+        modality: `ct` or `mr`: what other volumes are, where both were trained on and their files
+            do not tell.
         console: Where to say what happens.
 
     Returns:
@@ -50,7 +54,10 @@ def evaluate(
     folder, console = RunFolder(Path(run)), console or Console()
     name = only_task(folder, task)
     if outlines(folder, name):
-        return _evaluate_volumes(folder, name, data, split, classes or {}, console)
+        named = classes or {}
+        return _evaluate_volumes(folder, name, data, split, named, modality, console=console)
+    if modality is not None:
+        raise UserError(f"--modality is for scans, but {name} classifies images. Leave it out.")
     network, config = load_deployed(folder.deployed(name).path)
     recipe = read_recipe(folder.recipe)
     if data is None:
@@ -81,14 +88,17 @@ def _evaluate_volumes(
     data: Path | str | None,
     split: str | None,
     classes: Mapping[str, str],
+    modality: Modality | None,
+    *,
     console: Console,
 ) -> dict[str, Estimate]:
     from medistill.runs.volumes.evaluating import evaluate_volumes
 
     elsewhere = None if data is None else Path(data)
     estimates, place = evaluate_volumes(
-        folder, name, data=elsewhere, split=split, classes=classes, console=console
-    )
+        folder, name, data=elsewhere, split=split, classes=classes, modality=modality,
+        console=console,
+    )  # fmt: skip
     _print(estimates, place, console)
     return estimates
 

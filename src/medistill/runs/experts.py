@@ -20,13 +20,13 @@ from medistill.assemble import run_folder, takes
 from medistill.data.opening import Opened
 from medistill.errors import UserError
 from medistill.losses.similarity import MINIMUM_ROWS
-from medistill.models.deployed import load_deployed
+from medistill.models.deployed import load_deployed, read_config
 from medistill.models.networks import Student
 from medistill.recipe import read_recipe
 from medistill.report.evidence import Evidence, distinct_names
 from medistill.report.plates import similarity_plate
 from medistill.report.wording import listed
-from medistill.results import RunFolder, read_known
+from medistill.results import SHARED, RunFolder, read_known
 from medistill.runs.console import Console
 from medistill.runs.features import see
 from medistill.runs.images import open_images
@@ -49,12 +49,14 @@ class Panel:
         networks: In evaluation mode.
         temperatures: Divide their logits.
         taught: Whether it is the foundation model: a run may bear any name, its own too.
+        backbone: Name of the backbone that the run deployed as what its networks share.
     """
 
     name: str
     networks: Mapping[str, Student]
     temperatures: Mapping[str, float]
     taught: bool = False
+    backbone: str | None = None
 
     @property
     def alike(self) -> bool:
@@ -65,6 +67,16 @@ class Panel:
             for other in others
             for name, tensor in first.items()
         )
+
+    @property
+    def one_space(self) -> bool:
+        """Whether a feature of one task is that feature of another: experts share a backbone.
+
+        Networks that were trained apart have dimensions of their own, and so has a pair, whose
+        common backbone is deployed too but is another network than the pair.
+        """
+        names = {network.backbone.spec.name for network in self.networks.values()}
+        return self.alike or names == {self.backbone}
 
 
 def look_at_experts(
@@ -198,7 +210,9 @@ def _panel(run: RunFolder, name: str, opened: Mapping[str, Opened], device: torc
         place(network.eval().requires_grad_(False), device)
         networks[task] = network
         temperatures[task] = float(config.get("temperature") or 1)
-    return Panel(name, networks, temperatures)
+    shared = run.deployed(SHARED)
+    found = read_config(shared.path)["backbone"]["name"] if shared.config.exists() else None
+    return Panel(name, networks, temperatures, backbone=found)
 
 
 def _labelled(one: Opened, split: str) -> NDArray[np.int64]:
@@ -222,7 +236,10 @@ def _of_panel(
     device: torch.device,
     advance: Any,
 ) -> dict[str, Any]:
-    """Similarity of a run's networks on common images, and on each one's own; the gap."""
+    """Similarity of a run's networks on common images, and on each one's own; the gap.
+
+    Covariances compare dimension by dimension: they say nothing where each network has its own.
+    """
     features = {}
     for number, task in enumerate(opened):
         features[task] = _features(panel.networks[task], opened, rows, device)
@@ -236,7 +253,7 @@ def _of_panel(
         "images": len(own) * count,
         "one_encoder": alike,
         "cka": matrix.tolist(),
-        "covariance": covariance_similarity(own).tolist(),
+        "covariance": covariance_similarity(own).tolist() if panel.one_space else None,
         "gap": _gaps(torch.cat(own), _factors(opened, rows)),
     }
 

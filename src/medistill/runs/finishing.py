@@ -75,7 +75,9 @@ def _ship(job: Job, networks: Mapping[str, Student], found: Mapping[str, Judged]
     """Deploy each network with all that was measured of it."""
     by_name = {one.dataset.task.name: one for one in job.opened}
     regions = {name: by_name[name].dataset.task.region for name in networks}
-    extra = {**_provenance(job), "shared_encoder": _share_encoder(networks.values())}
+    # Beside experts lies the backbone that they share: what starts elsewhere starts from that.
+    shared = SHARED not in job.method.deploy() and _share_encoder(networks.values())
+    extra = {**_provenance(job), "shared_encoder": shared}
     for name, network in networks.items():
         one = by_name[name]
         alike = [other for label, other in networks.items() if regions[label] == regions[name]]

@@ -5,14 +5,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from medistill.assemble import open_layouts, split_rules
+import numpy as np
+
+from medistill.assemble import method_class, method_name, open_layouts, split_rules
 from medistill.data.findings import Finding
 from medistill.data.opening import Opened, open_dataset
+from medistill.data.order import Order
 from medistill.errors import UserError
 from medistill.recipe import Recipe
 from medistill.results import RunFolder
 from medistill.runs.console import Console
 
+ENOUGH = 8  # images of a task in a batch: below, its batch norms estimate from next to nothing
 SHOWN = 3  # items of a finding on the screen; `medistill check` shows them all
 
 
@@ -59,6 +63,37 @@ def refuse_or_warn(opened: Sequence[Opened], recipe: Recipe, console: Console) -
     """
     for one in opened:
         heed(one.dataset.task.name, one.findings, recipe, console)
+
+
+def warn_of_small_shares(opened: Sequence[Opened], recipe: Recipe, console: Console) -> None:
+    """Say which tasks have few images in a batch, where each trains a network on its own alone."""
+    if len(opened) < 2 or not method_class(recipe).apart:
+        return
+    sizes = [len(one.dataset.splits["train"]) for one in opened]
+    shares = _shares(sizes, recipe)
+    few = [
+        f"{one.dataset.task.name} ({share:.1f})"
+        for one, share in zip(opened, shares, strict=True)
+        if round(share) < ENOUGH
+    ]
+    if few:
+        even = recipe.data.task_sampling == "balanced"
+        way_out = "" if even else "data.task_sampling: square_root or balanced, or "
+        console.warn(
+            f"{method_name(recipe)} trains a network of its own for each task, on its share of a "
+            f"batch alone, and some have fewer than {ENOUGH} images there: {', '.join(few)}. Set "
+            f"{way_out}a larger training.batch_size."
+        )
+
+
+def _shares(sizes: Sequence[int], recipe: Recipe) -> list[float]:
+    """How many images of each task a batch has, on the average over an epoch."""
+    tasks = np.repeat(np.arange(len(sizes)), sizes)
+    samples = np.arange(len(tasks))
+    order = Order(task_sampling=recipe.data.task_sampling, shuffle=False)
+    drawn = np.bincount(tasks[order.epoch(0, samples, tasks, tasks)], minlength=len(sizes))
+    batch = min(recipe.training.batch_size, len(samples))
+    return [batch * count / max(1, len(samples)) for count in drawn.tolist()]
 
 
 def heed(name: str, findings: Sequence[Finding], recipe: Recipe, console: Console) -> None:

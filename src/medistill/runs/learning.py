@@ -232,9 +232,11 @@ class Learning:
 def standing(criterion: str, found: Verdict, progress: Progress) -> str:
     """How good the epoch is, and which was the best; where none is chosen, the epoch alone."""
     if criterion == LAST:
-        rights = [shown["accuracy"] for shown in found.shown.values()]
-        known = [right for right in rights if right is not None]
-        return f"accuracy {_told(sum(known) / len(known) if known else None)}"
+        shown = list(found.shown.values())
+        # Of volumes there is no accuracy, of images no Dice.
+        name = "accuracy" if "accuracy" in shown[0] else "dice"
+        known = [right for one in shown if (right := one[name]) is not None]
+        return f"{name} {_told(sum(known) / len(known) if known else None)}"
     best = f"best {_told(progress.best)} in epoch {progress.best_epoch}"
     return f"{criterion} {_told(found.merit)} ({best})"
 

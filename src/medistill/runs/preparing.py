@@ -30,7 +30,7 @@ from medistill.recipe import Recipe
 from medistill.results import RunFolder
 from medistill.runs.ancestry import parts_of, warn_of_shared_images
 from medistill.runs.console import Console
-from medistill.runs.images import open_images, refuse_or_warn, say_splits
+from medistill.runs.images import open_images, refuse_or_warn, say_splits, warn_of_small_shares
 from medistill.runs.recording import record, told_findings
 from medistill.runs.teaching import Classroom, Teaching
 from medistill.runs.validating import Validation
@@ -94,6 +94,7 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     opened = open_images(recipe, run, console)
     say_splits(opened, console)
     refuse_or_warn(opened, recipe, console)
+    warn_of_small_shares(opened, recipe, console)
     validation = _validation(recipe, opened, device)
     warnings = warn_of_shared_images(recipe, opened, console)
     if main_process():
@@ -113,7 +114,9 @@ def prepare(recipe: Recipe, run: RunFolder, device: torch.device, console: Conso
     student = student.with_classes(max(1, len(tasks[0].classes)))
     teacher = teaching.teacher if teaching else None
     with console.advised():
-        method = build_method(recipe, student=student, teacher=teacher, tasks=tasks)
+        method = build_method(
+            recipe, student=student, teacher=teacher, tasks=tasks, foundation=foundation
+        )
     return Job(
         recipe, run, console, device, opened, foundation, teaching, method, validation, started
     )

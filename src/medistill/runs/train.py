@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import yaml
 
+from medistill.assemble import RUN, run_folder
 from medistill.errors import UserError
 from medistill.recipe import Recipe, dump, validate
-from medistill.results import RunFolder
+from medistill.results import CELLS, RunFolder
 from medistill.runs.console import Console
 from medistill.runs.finishing import finish
 from medistill.runs.learning import Learning
@@ -102,7 +103,24 @@ def difference(run: RunFolder, recipe: Recipe) -> str:
     there = yaml.safe_load(run.recipe.read_text("utf-8"))
     with suppress(UserError):  # a key that is gone: the difference names it
         there = _decided(validate(there))
-    return _difference(there, _decided(recipe))
+    return _difference(_located(there, run), _located(_decided(recipe), run))
+
+
+def _located(document: Any, run: RunFolder) -> Any:
+    """The runs that a recipe names by where they lie: beside this one, or in full.
+
+    A comparison is taken up in other words for its folder, or after a move; its stages are beside
+    one another in any case.
+    """
+    if isinstance(document, dict):
+        return {key: _located(value, run) for key, value in document.items()}
+    folder = run_folder(document) if isinstance(document, str) else None
+    if folder is None:
+        return document
+    beside = folder.parent.name == CELLS == run.path.parent.name
+    if beside and (run.path.parent / folder.name).exists():
+        return f"{RUN}{folder.name}, beside it"
+    return f"{RUN}{folder.resolve()}"
 
 
 def _decided(recipe: Recipe) -> Any:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medistill.data.volumes.drawing import Drawing, shared
+from medistill.data.volumes.drawing import Drawing, dealt, shared
 
 SAMPLES = [np.arange(0, 100), np.arange(100, 104), np.arange(104, 129)]
 REGIONS = ["brain", "abdomen", "brain"]
@@ -34,6 +34,39 @@ def test_a_case_weighs_inversely_to_the_root_of_its_set() -> None:
 def test_sets_come_by_their_size_or_alike(sampling: str, small: int) -> None:
     samples, _ = epoch(0, sampling=sampling)
     assert np.isin(samples, SAMPLES[1]).sum() == pytest.approx(small, abs=1)
+
+
+@given(
+    st.integers(0, 300),
+    st.integers(0, 20),
+    st.lists(st.sampled_from([0.1, 1.0, 2.0, 2.5, 9.0]), min_size=1, max_size=6),
+)
+@settings(max_examples=50, deadline=None)
+def test_what_grows_is_dealt_out_whole_and_never_taken_back(
+    before: int, count: int, weights: list[float]
+) -> None:
+    first, own = dealt(before, count, np.array(weights))
+    assert (first.sum(), own.sum()) == (before, count)
+    assert first.min() >= 0 and own.min() >= 0
+
+
+@pytest.mark.parametrize("settings", [{"mixing": "region"}, {"batch_size": 1}])
+def test_what_one_epoch_has_no_room_for_comes_in_another(settings: dict[str, object]) -> None:
+    # One step for two regions, or one volume for three sets: largest remainders are always alike.
+    epochs = [epoch(number, **{"steps": 1, **settings}) for number in range(60)]
+    drawn = np.concatenate([samples.ravel() for samples, _ in epochs])
+    counts = np.array([np.isin(drawn, own).sum() for own in SAMPLES])
+    due = len(drawn) * np.array([10, 2, 5]) / 17
+    assert abs(counts - due).max() <= epochs[0][0].size
+    # Each data set goes on where it was: all of it came before any comes again.
+    for own in SAMPLES:
+        seen = np.bincount(drawn, minlength=129)[own]
+        assert seen.max() - seen.min() <= 1
+    rounds: dict[int, int] = {}
+    for samples, own_rounds in epochs:
+        for each, sample in sorted(zip(own_rounds.ravel(), samples.ravel(), strict=True)):
+            assert each == rounds.get(int(sample), 0)
+            rounds[int(sample)] = each + 1
 
 
 def test_none_comes_a_second_time_before_all_came_once() -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -32,6 +33,21 @@ def test_an_unreadable_scan_is_an_error(root: Path) -> None:
     assert str(root) not in finding.items[0]
 
 
+def test_another_number_of_masks_than_classes_is_an_error_of_its_case(tmp_path: Path) -> None:
+    for seed in range(4):
+        write(tmp_path / f"{seed}.nii.gz", pixels(seed))
+        write(tmp_path / f"{seed}_head.nii.gz", (label(seed) == 1).astype(np.uint8))
+    rows = [
+        {"image": f"{i}.nii.gz", "label": ["head"], "mask": [f"{i}_head.nii.gz"] * (1 + (i == 2))}
+        for i in range(4)
+    ]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    finding = found(tmp_path)["unreadable"]
+    assert finding.severity == "error"
+    (item,) = finding.items
+    assert item == "2.nii.gz: masks found: 2, classes: 1; one mask for each class is needed"
+
+
 def test_a_label_of_another_shape_is_an_error(root: Path) -> None:
     write(root / "labelsTr/case_2.nii.gz", label()[:, :, 1:])
     findings = found(root)
@@ -47,6 +63,32 @@ def test_a_label_that_lies_elsewhere_is_a_warning(root: Path) -> None:
     finding = found(root)["affine_mismatch"]
     assert finding.severity == "warning"
     assert finding.items == ("imagesTr/case_2.nii.gz: 3 voxels off",)
+
+
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_a_header_that_gives_two_places_is_a_warning(root: Path, folder: str) -> None:
+    values = pixels(1) if folder == "imagesTr" else label(1)
+    image = nibabel.Nifti1Image(values, straight())
+    moved = straight()
+    moved[0, 3] = 4
+    image.header.set_qform(moved, code="scanner")
+    nibabel.save(image, root / folder / "case_1.nii.gz")
+    finding = found(root)["two_places"]
+    assert finding.severity == "warning"
+    assert finding.items == ("imagesTr/case_1.nii.gz: 4 voxels apart",)
+
+
+def test_an_orientation_that_a_list_asks_for_is_set_aside_with_a_warning(tmp_path: Path) -> None:
+    rows = []
+    for seed, code in enumerate(["RAS", "ASR", "", "ras"]):
+        write(tmp_path / f"{seed}.nii.gz", pixels(seed))
+        write(tmp_path / f"{seed}_mask.nii.gz", (label(seed) == 1).astype(np.uint8))
+        row = {"image": f"{seed}.nii.gz", "label": ["head"], "mask": f"{seed}_mask.nii.gz"}
+        rows.append({**row, **({"orientation_code": code} if code else {})})
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    finding = found(tmp_path)["other_orientation"]
+    assert (finding.severity, finding.items) == ("warning", ("1.nii.gz: ASR",))
+    assert "set aside: all are turned to RAS" in finding.message
 
 
 def test_values_that_no_class_claims_are_an_error(root: Path) -> None:

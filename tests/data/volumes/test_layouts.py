@@ -12,7 +12,7 @@ from medistill.data.volumes.layouts.base import (
     Case,
     VolumeLayout,
     class_name,
-    modality_of,
+    lays_out,
     open_volumes_root,
     with_patients,
 )
@@ -285,9 +285,28 @@ def test_classes_have_one_spelling() -> None:
     assert class_name(" Right_Kidney ") == class_name("right kidney") == "right kidney"
 
 
-def test_what_is_not_computed_tomography_is_clipped_to_percentiles() -> None:
-    told = ["CT", "ct scan", "MRI", "T2", "pet", "", None]
-    assert [modality_of(name) for name in told] == ["ct", "ct", "mr", "mr", "mr", None, None]
+def test_a_layout_is_known_by_its_name_and_its_look(tmp_path: Path) -> None:
+    root = write_msd(tmp_path / "data", 1)
+    assert lays_out("msd", root) and lays_out("decathlon", root)
+    assert not lays_out("nnunet", root) and not lays_out("msd", tmp_path / "absent")
+
+
+def test_a_layout_names_the_regions_of_its_cases(tmp_path: Path) -> None:
+    rows = [f"imagesTr/case_{i}.nii.gz,labelsTr/case_{i}.nii.gz,{r}" for i, r in enumerate("ab")]
+    root = write_manifest(tmp_path / "two", *rows, header="image,label,region")
+    assert opened(root).regions() == ("a", "b")
+    assert opened(write_msd(tmp_path / "one", 1)).regions() == ()
+
+
+def test_a_damaged_label_names_no_class_and_stops_nothing(tmp_path: Path) -> None:
+    root = write_manifest(tmp_path / "livers")
+    (root / "labelsTr/case_0.nii.gz").write_bytes(b"broken")
+    assert opened(root).classes() == ("livers 1", "livers 2")
+
+
+def test_normalisation_of_nnunet_tells_no_modality(tmp_path: Path) -> None:
+    (case, *_) = opened(write_nnunet(tmp_path, channel_names={"0": "zscore"})).cases()
+    assert case.modality is None
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not beside this checkout")

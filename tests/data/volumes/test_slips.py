@@ -115,8 +115,11 @@ def test_a_line_of_a_sat_list_that_means_nothing_is_told_by_its_number(
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_as_many_masks_as_classes_are_needed(tmp_path: Path, count: int) -> None:
-    told = refusal(opened(write_jsonl(tmp_path, mask=["mask.nii.gz"] * count)))
-    assert told.endswith(f"masks found: {count}, classes: 2; one mask for each class is needed.")
+    layout = opened(write_jsonl(tmp_path, mask=["mask.nii.gz"] * count))
+    (case,) = layout.cases()
+    facts = describe(layout, case, "digest")
+    assert facts.error == f"masks found: {count}, classes: 2; one mask for each class is needed"
+    assert not facts.labelled and facts.shape == label().shape
 
 
 def test_a_scan_that_is_named_as_a_label_is_told_by_its_many_classes(tmp_path: Path) -> None:

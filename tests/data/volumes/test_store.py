@@ -1,6 +1,7 @@
 """Volumes are prepared once; who is interrupted goes on where he was."""
 
 import errno
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,27 @@ def test_too_little_room_is_told_before_the_work(
         prepared(layout, tmp_path / "store")
 
 
+def test_classes_that_overlap_take_a_map_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"0": "background", "whole": [1, 2], "core": 2}
+    needed = {}
+    for name, told in (("apart", None), ("overlapping", labels)):
+        root = write_msd(tmp_path / name, 1, **({"labels": told} if told else {}))
+        layout = open_volumes_root(root)
+        assert layout is not None
+        (facts,) = survey(layout, layout.cases(), root)
+        voxels = int(np.prod(facts.shape))
+        for free in range(2 * voxels, 6 * voxels, voxels):
+            usage = type("Usage", (), {"free": free})
+            monkeypatch.setattr(store.shutil, "disk_usage", lambda _, usage=usage: usage)
+            with suppress(UserError):
+                store._check_room(root, [(facts, WAY)])
+                needed.setdefault(name, free // voxels)
+    # Two bytes of the image, and one of each label map.
+    assert needed == {"apart": 3, "overlapping": 4}
+
+
 def test_a_damaged_volume_is_told(layout: VolumeLayout, tmp_path: Path) -> None:
     volumes = prepared(layout, tmp_path / "store")
     for path in (tmp_path / "store").glob("*.image.npy"):
@@ -115,6 +137,6 @@ def test_damaged_facts_are_found_again(layout: VolumeLayout, tmp_path: Path) -> 
     folder = tmp_path / "store"
     folder.mkdir()
     first = survey(layout, layout.cases(), folder)
-    for path in folder.glob("*.facts.json"):
+    for path in folder.glob("*.facts-*.json"):
         path.write_text("{")
     assert survey(layout, layout.cases(), folder) == first

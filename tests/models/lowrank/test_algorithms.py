@@ -176,7 +176,9 @@ def test_a_mixture_of_one_expert_each_is_that_expert(case: Case) -> None:
     routing = Routing(nn.ModuleList(experts))
     tasks = torch.tensor(case.tasks)
     tasks = tasks[routing.order(tasks)]
-    with routing.to(nn.functional.one_hot(tasks, len(experts)).double()):
+    shares = nn.functional.one_hot(tasks, len(experts)).double().requires_grad_()
+    with routing.to(shares):  # without a gradient it would be no mixture
         route = routing.route
     every = Work(work.layer, route.teams[1], work.images, conv.weight, conv.bias, route.factors[0])
-    assert_close(mixture(every, route.shares), loop(work), rtol=1e-10, atol=1e-10)
+    found = mixture(every, route.shares).detach()
+    assert_close(found, loop(work).detach(), rtol=1e-10, atol=1e-10)

@@ -28,7 +28,7 @@ class TestForward:
 
     def test_shares_of_one_expert_are_that_expert(self, images: Tensor) -> None:
         decomposed = trained(network()).eval()
-        shares = F.one_hot(TASKS, 3).float()
+        shares = F.one_hot(TASKS, 3).float().requires_grad_()  # without, it is no mixture
         wanted = run(decomposed, images, TASKS)
         assert_close(run(decomposed, images, shares), wanted, rtol=1e-5, atol=1e-5)
 
@@ -72,7 +72,7 @@ class TestForward:
         found = run(decomposed, images, TASKS)
         for sample, task in enumerate(TASKS.tolist()):
             assert_close(found[sample], expert(decomposed, task)(images)[sample])
-        shares = F.one_hot(TASKS, 3).float()
+        shares = F.one_hot(TASKS, 3).float().requires_grad_()
         assert_close(run(decomposed, images, shares), found)
 
     @pytest.mark.parametrize("kernel", [1, 3])

@@ -83,6 +83,32 @@ class TestRoute:
         assert [a.shape for a, _ in pairs] == [(1, 2, 3), (1, 4, 3)]
 
 
+class TestShares:
+    @given(st.lists(st.integers(0, 3), max_size=12), st.sampled_from(["float", "long", "bool"]))
+    def test_of_one_task_each_are_tasks(self, tasks: list[int], kind: str) -> None:
+        kept = routing(2, 4, 2, 2)
+        tensor = torch.tensor(tasks, dtype=torch.long)
+        with kept.to(tensor):
+            plain = kept.route
+        with kept.to(getattr(nn.functional.one_hot(tensor, 4), kind)()):
+            assert kept.route.shares is None
+            assert kept.route.teams == plain.teams
+            assert (kept.route.order is None) == (plain.order is None)
+
+    @pytest.mark.parametrize(
+        "shares", [[[0.5, 0.5]], [[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0]], [[2.0, -1.0]]]
+    )
+    def test_of_several_or_none_are_a_mixture(self, shares: list[list[float]]) -> None:
+        kept = routing(2, 2)
+        with kept.to(torch.tensor(shares)):
+            assert torch.equal(kept.route.shares, torch.tensor(shares))
+
+    def test_that_learn_stay_a_mixture(self) -> None:
+        kept, shares = routing(2, 2), torch.eye(2, requires_grad=True)
+        with kept.to(shares):
+            assert kept.route.shares is shares
+
+
 class TestContext:
     def test_outside_of_it_there_is_no_route(self) -> None:
         kept = routing(1)

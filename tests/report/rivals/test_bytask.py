@@ -186,7 +186,7 @@ class TestWords:
         table = task_table(found, replace(one, rows=rows))
         told = {line[0]: line[2] for line in table.rows}
         assert table.head[2] == "compression"
-        assert told == {"foundation": "100 %", "LoRKD": "5.33 %", "STL": "8.51 %", "MTL": "–"}
+        assert told == {"foundation": "100 %", "LoRKD": "5.33 %", "STL": "8.51 %", "MTL": UNDEFINED}
         # Where no foundation model starts, there is nothing to compare with.
         rows = tuple(replace(line, student=True) for line in rows)
         assert "compression" not in task_table(found, replace(one, rows=rows)).head

@@ -74,7 +74,12 @@ def volume(
 
 
 def write_slices(
-    run: RunFolder, found: Sequence[CaseResult], classes: Sequence[str], worst: int = 1
+    run: RunFolder,
+    found: Sequence[CaseResult],
+    classes: Sequence[str],
+    worst: int = 1,
+    *,
+    start: int = 0,
 ) -> None:
     """Pictures of balls for the worst cases and a typical one."""
     known = run.slices / "index.json"
@@ -86,7 +91,8 @@ def write_slices(
         colours = render_slices(
             image, truth, prediction, classes, (1.0, 1.0, 2.5), run.slices / file
         )
-        index.append(index_entry(shown, file, colours))
+        number = next(place for place, case in enumerate(found, start) if case is shown.case)
+        index.append(index_entry(shown, file, colours, number))
     write_json(known, index)
 
 
@@ -143,10 +149,12 @@ def write_run(
     write_json(run.path / "parity.json", {t: {"largest": 3e-6, "pictures": 4} for t in tasks})
     student = {**folders.COST, "seconds_a_volume": 2.1}
     write_json(run.cost, {"student": student, "teacher": None, "ratios": {}})
+    start = 0
     for task, classes in tasks.items():
         write_json(run.deployed(task).config, config(task, classes))
         if worst:
-            write_slices(run, found[task], classes, worst)
+            write_slices(run, found[task], classes, worst, start=start)
+        start += len(found[task])
     return run
 
 

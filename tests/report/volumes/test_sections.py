@@ -1,6 +1,7 @@
 """The page of a segmentation: true to the files, whole, and silent about patients."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,18 @@ class TestSlices:
         text = self.shown(tmp_path, {}, scored(0.5, 0.1, 0.9)).text
         assert "case 00000000 (worst, 2 of 3 from the worst)" in text
         assert "DSC 0.500: a 0.500" in text
+
+    def test_identical_scans_with_other_labels_have_their_own_scores(self, tmp_path):
+        first, second, third = scored(0.5, 0.1, 0.9)
+        twins = [first, replace(second, sample=first.sample), third]
+        for number, told in enumerate(["DSC 0.500", "DSC 0.100"]):
+            text = self.shown(tmp_path / str(number), {"case": number}, twins).text
+            assert told in text
+            assert f"{2 - number} of 3 from the worst" in text
+
+    @pytest.mark.parametrize("number", [1, 7, -1])
+    def test_number_of_another_case_gives_no_scores(self, tmp_path, number):
+        assert "DSC" not in self.shown(tmp_path, {"case": number}, scored(0.5, 0.1)).text
 
     def test_case_that_is_not_in_the_file_is_shown_without_scores(self, tmp_path):
         found = self.shown(tmp_path, {"sample": "f" * 16}, scored(0.5))

@@ -48,11 +48,11 @@ class TestChoice:
             shown = shown_cases([case(dice / 10) for dice in range(count)], worst=3)
             assert len(shown) == len({one.case.sample for one in shown}) == count
 
-    def test_index_names_a_case_by_its_digest_alone(self):
-        entry = index_entry(shown_cases([case(0.5)])[0], "001.png", {"a": "#ffb000"})
+    def test_index_names_a_case_by_its_digest_and_its_number_alone(self):
+        entry = index_entry(shown_cases([case(0.5)])[0], "001.png", {"a": "#ffb000"}, 7)
         assert entry == {
             "file": "001.png", "task": "brain", "split": "test", "sample": "0.5", "kind": "worst",
-            "colours": {"a": "#ffb000"},
+            "colours": {"a": "#ffb000"}, "case": 7,
         }  # fmt: skip
 
 

@@ -50,6 +50,13 @@ class TestFlags:
         assert found.compare.methods == ("kd",)
         assert list(found.compare.variants) == ["late"]
 
+    def test_a_folder_whose_name_holds_a_sign_is_one_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "site=1").mkdir()
+        for folder in (str(tmp_path / "site=1"), "/data/site=1/busi"):
+            found = with_flags(asked(), {"data": (folder,)})
+            assert found.compare is not None
+            assert list(found.compare.data.values()) == [folder]
+
     def test_names_of_the_recipe_itself_are_known(self, tmp_path: Path) -> None:
         data = {"root": "sets/breast", "patient_pattern": "x_(.*)"}
         recipe = validate({**BASE, "data": data, "compare": {"teachers": {"other": "run:o"}}})

@@ -9,6 +9,7 @@ from medistill import catalog
 from medistill.assemble import METHODS
 from medistill.errors import UserError
 from medistill.methods.base import Method
+from medistill.runs.comparing.asking import grid_of
 from medistill.runs.comparing.entrants import (
     distils,
     file_of,
@@ -18,7 +19,7 @@ from medistill.runs.comparing.entrants import (
     trains_several,
 )
 
-from .made import asked, grid
+from .made import BASE, asked, grid
 
 NAMES = catalog.available(METHODS)
 
@@ -117,6 +118,38 @@ class TestVariants:
         assert found.entries["late"].alone(found.blocks[0]).teacher is None
 
 
+class TestAll:
+    def test_a_variant_takes_the_place_of_the_method_that_it_is_called_like(
+        self, tmp_path: Path
+    ) -> None:
+        variants = {"hint": {"method": {"name": "hint", "stage": 3}}}
+        found = grid(tmp_path, methods="all", variants=variants)
+        assert {"dkd", "rkd", "reprogramming_distillation"} < set(found.entries)
+        assert "method" in found.entries["hint"].overrides[0]
+        assert "stage" in found.entries["hint"].overrides[0]
+        assert found.entries["hint"].label == label(method("hint"))
+
+    def test_others_may_be_named_beside_it(self, tmp_path: Path) -> None:
+        every = grid(tmp_path, methods="all").entries
+        more = grid(tmp_path, methods=["all", "full_fine_tuning"]).entries
+        assert set(more) - set(every) == {"full_fine_tuning"}
+
+
+class TestTuning:
+    @pytest.mark.parametrize("name", ["full_fine_tuning", "lora"])
+    def test_by_name_is_of_the_foundation_model(self, name: str, tmp_path: Path) -> None:
+        found = grid(tmp_path, methods=[name])
+        assert not found.entries[name].makes_student
+        made = found.recipe_of(found.blocks[0], found.entries[name])
+        assert made.student.name == BASE["teacher"]["name"]
+
+    def test_without_a_teacher_is_of_the_student(self, tmp_path: Path) -> None:
+        recipe = asked(methods=["student_alone", "full_fine_tuning"])
+        recipe = recipe.model_copy(update={"teacher": None, "method": {"name": "student_alone"}})
+        found = grid_of(recipe, tmp_path)
+        assert found.entries["full_fine_tuning"].makes_student
+
+
 class TestWeights:
     def test_of_the_recipes_own_method_are_tried_around_what_it_says(self, tmp_path: Path) -> None:
         found = grid(
@@ -124,6 +157,12 @@ class TestWeights:
         )
         assert found.entries["strong"].weights == (2.0, 8.0, 0.5)
         assert found.entries["strong"].tunable == "imitation"
+
+    def test_where_its_first_term_is_switched_off_the_next_is_tried(self, tmp_path: Path) -> None:
+        found = grid(tmp_path, tune=3, variants={"plain": {"method.weights.geometry": 0}})
+        assert found.entries["plain"].tunable == "weights.logits"
+        assert found.entries["plain"].weights == (1.0, 4.0, 0.25)
+        assert found.entries["reprogramming_distillation"].tunable == "weights.geometry"
 
     def test_one_that_is_tried_is_none(self, tmp_path: Path) -> None:
         assert grid(tmp_path, tune=1).entries["reprogramming_distillation"].weights == ()
@@ -133,7 +172,6 @@ class TestWeights:
 
 
 def test_the_recipes_own_method_competes_with_its_own_settings() -> None:
-    from medistill.runs.comparing.asking import grid_of
     from medistill.runs.comparing.grid import wanted
 
     recipe = asked(methods=["rd"], seeds=[0])

@@ -37,6 +37,17 @@ class TestOrigin:
         run = leave(tmp_path / "run", "brain")
         assert origin(said(run), "knee", "leg", 0).student == said(run)
 
+    @pytest.mark.parametrize("tasks", [("brain",), ("brain", "breast")])
+    def test_of_one_expert_is_the_shared_backbone_where_it_fits_not(
+        self, tmp_path: Path, tasks: tuple[str, ...]
+    ) -> None:
+        # Runs of before said that their one encoder serves any start.
+        run = leave(tmp_path / "run", *tasks, shared_encoder=True)
+        write_json(run.deployed("shared").config, {"format": FORMAT})
+        foreign, own = (origin(said(run), "set", region, 0) for region in ("leg", "brain"))
+        assert (foreign.student, foreign.shared) == (said(run, task="shared"), True)
+        assert (own.student, own.shared) == (said(run, task="brain"), False)
+
     def test_of_several_tasks_is_the_first_network_of_the_region(self, tmp_path: Path) -> None:
         run = leave(tmp_path / "run", "brain", "breast", "chest")
         assert origin(said(run), "covid", "torso", 0).student == said(run, task="breast")

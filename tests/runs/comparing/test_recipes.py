@@ -6,7 +6,7 @@ import pytest
 
 from medistill.assemble import method_settings
 from medistill.recipe import read_recipe
-from medistill.runs.comparing.asking import grid_of
+from medistill.runs.comparing.asking import grid_of, with_flags
 from medistill.runs.comparing.grid import wanted
 
 ROOT = Path(__file__).parents[3]
@@ -25,6 +25,13 @@ def test_every_run_that_is_asked_for_has_a_recipe(path: Path, tmp_path: Path) ->
         # A start from a run that is not there is left out before anything runs.
         if not grid.entries[cell.entry].origins:
             method_settings(grid.recipe(cell))
+
+
+@pytest.mark.parametrize("path", COMPARING, ids=lambda path: path.stem)
+def test_every_method_may_join(path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(path)
+    own = grid_of(recipe, tmp_path).entries
+    assert set(own) <= set(grid_of(with_flags(recipe, {"methods": ("all",)}), tmp_path).entries)
 
 
 @pytest.mark.parametrize("stem", ["quick-compare", "table3", "table4"])

@@ -172,6 +172,21 @@ class TestStopped:
         assert ended
         assert set(again.attempts) == {cell.name for cell in wanted(found, {})} - ended
 
+    def test_stages_are_found_again_where_the_comparison_was_moved_or_is_named_otherwise(
+        self, tmp_path: Path
+    ) -> None:
+        asked = {"methods": ["kd"], "variants": {"late": {"after": "kd"}}, "seeds": [0]}
+        there = grid(tmp_path / "there", **asked)
+        for cell in wanted(there, {}):
+            leave_run(there, cell)
+        (tmp_path / "there").rename(tmp_path / "here")
+        (tmp_path / "elsewhere").mkdir()
+        for place in (tmp_path / "here", tmp_path / "elsewhere" / ".." / "here"):
+            found = grid(place, **asked)
+            fleet = Fleet(found)
+            runs(found, fleet).finish()
+            assert not fleet.attempts
+
     def test_a_folder_of_another_recipe_is_refused_and_named(self, tmp_path: Path) -> None:
         found = grid(tmp_path, methods=["student_alone"], seeds=[0])
         (cell,) = wanted(found, {})

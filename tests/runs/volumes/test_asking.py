@@ -7,7 +7,11 @@ import pytest
 from medistill.errors import UserError
 from medistill.models.segmenters.base import Answering, build_segmenter
 from medistill.runs.console import Console
-from medistill.runs.volumes.evaluating import _asked, _warn_of_unknown_modality
+from medistill.runs.volumes.evaluating import (
+    _asked,
+    _refuse_modality,
+    _warn_of_unknown_modality,
+)
 from medistill.scans import Preparation
 from tests.data.volumes.test_opening import opened
 from tests.volumes import write_pairs
@@ -26,6 +30,16 @@ def test_volumes_of_no_known_modality_are_told_of_where_the_network_knows_two(
     assert "2 volumes do not tell whether they are CT or MR: they count as MR" in (
         capsys.readouterr().out
     )
+
+
+def test_a_word_about_volumes_that_are_known_is_refused() -> None:
+    config = {"modalities": ["ct", "mr"], "preparation": {"modality": "mr"}}
+    with pytest.raises(UserError, match="--modality is for --data"):
+        _refuse_modality("ct", None, config)
+    _refuse_modality("ct", Path("theirs"), config)
+    _refuse_modality(None, None, config)
+    with pytest.raises(UserError, match="--modality ct: this network was trained on MR alone"):
+        _refuse_modality("ct", Path("theirs"), {"preparation": {"modality": "mr"}})
 
 
 @pytest.fixture

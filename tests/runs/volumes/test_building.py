@@ -1,5 +1,6 @@
 """From a recipe to segmenters: names, runs, and what does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.data.volumes.test_opening import opened, write_tilted
 from tests.models.segmenters import published
 from tests.models.segmenters.published import SMALL, filled, wrapped
 from tests.tiny_volumes import OPTIONS, WORDS, tiny_segmenter
+from tests.volumes import write_msd
 
 
 def recipe_of(**student: Any) -> Recipe:
@@ -134,6 +136,35 @@ def test_a_start_with_made_up_vectors_is_warned_of(
     del nano["options"]["queries"]
     _warn_of_released(build_student(recipe_of(**nano), WORDS), None, [], Console())
     assert "student.options.queries" in capsys.readouterr().out
+
+
+def test_experts_that_a_teacher_leaves_aside_are_warned_of(
+    nano: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = build_student(recipe_of(name="sat/unet", options=OPTIONS), WORDS)
+    teacher = build_teacher(TeacherSource(**nano), WORDS)
+    assert teacher.bare
+    _warn_of_released(student, teacher, [], Console())
+    said = capsys.readouterr().out
+    assert "an expert for each region, but a teacher is its shared backbone alone" in said
+    assert said.count("warning: ") == 1
+
+    state = {k: v for k, v in filled(published.lorkd(SMALL)).items() if "lora" not in k}
+    torch.save(wrapped(state), tmp_path / "lorkd-imbalance-nano.pth")
+    assert not build_teacher(TeacherSource(**nano), WORDS).bare
+
+
+def test_vectors_of_one_modality_for_scans_of_two_are_warned_of(
+    nano: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = build_student(recipe_of(name="sat/unet", options=OPTIONS), WORDS)
+    teacher = replace(build_teacher(TeacherSource(**nano), WORDS), bare=False)
+    ct, mr = (opened(write_msd(tmp_path / kind, 4, modality={"0": kind})) for kind in ("CT", "MR"))
+    _warn_of_released(student, teacher, [mr], Console())
+    _warn_of_released(student, None, [ct, mr], Console())
+    assert capsys.readouterr().out == ""
+    _warn_of_released(student, teacher, [ct, mr], Console())
+    assert "LoRKD-Nano is shown CT and MR" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_released_weights_that_are_shown_directions_they_never_saw_are_warned_of(

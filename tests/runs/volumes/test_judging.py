@@ -32,8 +32,11 @@ def test_a_test_volume_that_is_listed_twice_is_drawn_once(tmp_path: Path) -> Non
     assert len(judge.opened.digests) == 5 and len(set(judge.opened.digests)) == 4
 
     cases = judge.cases("test")
-    index = judge.draw(cases, RunFolder(tmp_path / "run"), first=1)
+    index = judge.draw(cases, RunFolder(tmp_path / "run"), first=1, before=5)
     assert sorted(str(one["sample"]) for one in index) == sorted(case.sample for case in cases)
+    assert {cases[int(str(one["case"])) - 5].sample: one["sample"] for one in index} == {
+        case.sample: case.sample for case in cases
+    }
     assert all((tmp_path / "run" / "slices" / str(one["file"])).exists() for one in index)
 
 

@@ -24,7 +24,10 @@ from medistill.runs.load import load
 from medistill.runs.predict import predict
 from medistill.runs.report import report
 from medistill.runs.train import train
+from medistill.runs.volumes.outlining import Outliner
 from medistill.runs.volumes.preparing import prepare
+from medistill.scans import Preparation, read_scan, restore
+from medistill.scans import prepare as prepared
 from medistill.types import Batch, Output
 from tests.phantom_volumes import make_msd, make_nnunet
 
@@ -78,13 +81,14 @@ def taught(scans: Scans, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def decomposed(
     scans: Scans, taught: RunFolder, tmp_path_factory: pytest.TempPathFactory
 ) -> RunFolder:
-    """A student with an expert for each region, which imitates it."""
+    """A student with an expert for each region, imitating it; long enough to find something."""
     recipe = recipe_of(
         scans,
         {"name": "lorkd", "experts": {"rank": 2}, "warmup": 0.3},
         teacher=f"run:{taught.path}",
     )
-    return trained(recipe, tmp_path_factory.mktemp("runs") / "lorkd")
+    longer = recipe.model_copy(update={"data": recipe.data.model_copy(update={"steps": 20})})
+    return trained(longer, tmp_path_factory.mktemp("runs") / "lorkd")
 
 
 def trained(recipe: Recipe, out: Path) -> RunFolder:
@@ -197,7 +201,12 @@ def test_an_exported_expert_outlines_a_scan_on_its_own_grid(
     mask, own = nibabel.load(tmp_path / "mask.nii.gz"), nibabel.load(scan)
     assert mask.shape == own.shape
     np.testing.assert_array_equal(mask.affine, own.affine)
-    assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1, 2}
+
+    network, config = load_segmenter(decomposed.deployed("abdomen").path)
+    ready = prepared(read_scan(scan), Preparation.from_document(config["preparation"]))
+    judged = Outliner(network, tuple(config["patch"]), torch.device("cpu"))(ready.image)
+    assert judged.any()
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), restore(judged, ready.trace))
 
 
 def test_evaluating_a_run_on_its_own_volumes_finds_what_the_run_found(taught: RunFolder) -> None:
@@ -231,6 +240,71 @@ def test_other_volumes_are_asked_for_by_the_names_of_their_classes(
         evaluate(taught.path, data=other, task="brain")
     found = evaluate(taught.path, data=other, classes={"head": "front"}, task="brain")
     assert "dice/front" in found
+
+
+def test_what_train_would_stop_at_stops_at_other_volumes_too(
+    taught: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import nibabel
+
+    other = make_msd(tmp_path / "ward", cases=3)
+    path = other / "labelsTr" / "brain_1.nii.gz"
+    values = np.asarray(nibabel.load(path).dataobj)
+    moved = np.eye(4)
+    moved[0, 3] = 2
+    nibabel.save(nibabel.Nifti1Image(values, moved), path)
+    evaluate(taught.path, data=other, task="brain")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "labels whose header lays them elsewhere" in said
+    assert "split is empty" not in said
+
+    values[0, 0, 0] = 7
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    with pytest.raises(UserError, match=r"brain: labels with values that no class .*brain_1.*: 7"):
+        evaluate(taught.path, data=other, task="brain")
+    nibabel.save(nibabel.Nifti1Image(values[1:], np.eye(4)), path)
+    with pytest.raises(UserError, match="labels of another shape than their scan") as raised:
+        evaluate(taught.path, data=other, task="brain")
+    assert "\n" not in str(raised.value)
+
+
+def test_of_a_list_of_several_regions_the_runs_own_is_judged(
+    scans: Scans, taught: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_msd(tmp_path / "clinic", cases=4)
+    (other / "dataset.json").unlink()
+    rows = [
+        f"imagesTr/brain_{n}.nii.gz,labelsTr/brain_{n}.nii.gz,{'brain' if n else 'knee'}"
+        for n in range(4)
+    ]
+    (other / "labels.json").write_text('{"1": "head", "2": "tail"}')
+    (other / "manifest.csv").write_text("\n".join(["image,label,region", *rows]))
+    evaluate(taught.path, data=other, task="brain")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "its volumes of brain" in said and "3 volumes, 3 of them usable" in said
+    # A run of a list has its region as `task`, whatever it is called itself.
+    run = RunFolder(Path(shutil.copytree(taught.path, tmp_path / "run")))
+    recipe = yaml.safe_load(run.recipe.read_text())
+    recipe["data"]["roots"]["brain"] |= {"task": "knee", "layout": "msd"}
+    run.recipe.write_text(yaml.safe_dump(recipe))
+    evaluate(run.path, data=other, task="brain")
+    assert "1 volumes, 1 of them usable" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_other_volumes_are_may_be_said_where_their_files_do_not(
+    taught: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(taught.path, tmp_path / "run")))
+    config = run.deployed("brain").config
+    write_json(config, {**read_json(config), "modalities": ["ct", "mr"]})
+    other = make_msd(tmp_path / "unit", cases=3)
+    told = read_json(other / "dataset.json")
+    for number, (known, found) in enumerate([("zscore", {"ct"}), ("MRI", {"mr"})]):
+        place = Path(shutil.copytree(other, tmp_path / f"unit{number}"))
+        write_json(place / "dataset.json", {**told, "modality": {"0": known}})
+        evaluate(run.path, data=place, task="brain", modality="ct")
+        (cases,) = run.path.glob(f"evaluations/brain-unit{number}*/cases.csv")
+        assert {case.modality for case in read_cases(cases)} == found
 
 
 def test_other_volumes_are_read_as_the_runs_own_were(

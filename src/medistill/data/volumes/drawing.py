@@ -51,10 +51,11 @@ class Drawing:
         """
         lanes = self._lanes(samples, regions)
         weights = [sum(self._weight(samples[i]) for i in lane) for lane in lanes]
-        steps = shared(self.steps, np.array(weights))
+        before, steps = due(number, self.steps, np.array(weights))
+        alike = self.steps >= len(lanes)
         drawn = [
-            self._lane(number, [samples[i] for i in lane], lane, int(count))
-            for lane, count in zip(lanes, steps, strict=True)
+            self._lane(number, [samples[i] for i in lane], lane, (first, count), alike=alike)
+            for lane, first, count in zip(lanes, before.tolist(), steps.tolist(), strict=True)
         ]
         together = np.concatenate(drawn, axis=1)
         order = np.argsort(uniforms(self.steps, _STEPS, self.seed, number)[0], kind="stable")
@@ -72,28 +73,77 @@ class Drawing:
         return list(lanes.values())
 
     def _lane(
-        self, epoch: int, samples: list[Numbers], places: list[int], steps: int
+        self,
+        epoch: int,
+        samples: list[Numbers],
+        places: list[int],
+        steps: tuple[int, int],
+        *,
+        alike: bool,
     ) -> NDArray[np.int64]:
-        total = steps * self.batch_size
-        counts = shared(total, np.array([self._weight(own) for own in samples]))
+        """Samples and rounds of some data sets.
+
+        Args:
+            epoch: Its number.
+            samples: Of each data set.
+            places: Of the data sets in the recipe.
+            steps: Of all epochs before it, and its own.
+            alike: Whether each epoch has as many.
+        """
+        earlier, total = (count * self.batch_size for count in steps)
+        weights = np.array([self._weight(own) for own in samples])
+        firsts, counts = due(epoch, total, weights) if alike else dealt(earlier, total, weights)
         drawn = [
             # A pure function of the epoch: none needs to know what those before it drew.
-            _continued(own, epoch * count, count, _ROUND, self.seed, place)
-            for own, place, count in zip(samples, places, counts.tolist(), strict=True)
+            _continued(own, first, count, _ROUND, self.seed, place)
+            for own, place, first, count in zip(
+                samples, places, firsts.tolist(), counts.tolist(), strict=True
+            )
         ]
         together = np.concatenate(drawn, axis=1)
         keys = (_WITHIN, self.seed, epoch, places[0])
         order = np.argsort(uniforms(total, *keys)[0], kind="stable")
-        return together[:, order].reshape(2, steps, self.batch_size)
+        return together[:, order].reshape(2, steps[1], self.batch_size)
 
     def _weight(self, samples: Numbers) -> float:
         weight: float = len(samples) ** _POWERS[self.sampling]
         return weight
 
 
+def due(epoch: int, total: int, weights: NDArray[np.float64]) -> tuple[Numbers, Numbers]:
+    """What each part had in all epochs before one, and has in it, of as much in every epoch.
+
+    Where there is enough for all, every epoch is shared out alike. Else a part that is left out of
+    one comes in a later one.
+    """
+    if total < len(weights):
+        return dealt(epoch * total, total, weights)
+    parts = shared(total, weights)
+    return epoch * parts, parts
+
+
+def dealt(before: int, count: int, weights: NDArray[np.float64]) -> tuple[Numbers, Numbers]:
+    """How much each has of the first ones of an endless sequence, and of those that follow."""
+    first = _apportioned(before, weights)
+    return first, _apportioned(before + count, weights) - first
+
+
+def _apportioned(total: int, weights: NDArray[np.float64]) -> Numbers:
+    """Whole parts of which none shrinks as the total grows: those of Sainte-Laguë.
+
+    Largest remainders could take from one part what a smaller total gave it.
+    """
+    # Surely too few at first, so that the loop is short: one goes to the largest w / (part + 1/2).
+    wanted = max(0, total - len(weights)) * weights / weights.sum()
+    parts: Numbers = np.floor(wanted + 0.5).astype(np.int64)
+    for _ in range(total - int(parts.sum())):
+        parts[np.argmax(weights / (parts + 0.5))] += 1
+    return parts
+
+
 def shared(total: int, weights: NDArray[np.float64]) -> Numbers:
     """A number in whole parts by their weights, none of them 0 where it can be helped."""
-    # A small region that an epoch left out would be left out of every one.
+    # A small region that one epoch left out would be left out of every one.
     least = int(total >= len(weights))
     # Largest remainders: rounding each part by itself would miss the total.
     wanted = (total - least * len(weights)) * weights / weights.sum()

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from medistill.data.entries import Entry
 from medistill.data.volumes.layouts.base import Case, VolumeLayout
 from medistill.data.volumes.marking import aligned, label_map, voxels_of, whole_numbers
-from medistill.errors import UserError
 from medistill.grids import Frame, Shape, Triple, orientation_of, turned_spacing_mm
 from medistill.scans import Scan, UnreadableScan
 
@@ -36,10 +35,12 @@ class Facts:
         high: 99.5th percentile of its values.
         not_finite: How many values are no numbers.
         blank: All values are equal.
+        forms_apart: How far the two places that a header of its files gives lie apart, in voxels.
         label_stored: The type of number in the file of the label.
         fractional: Its label has values that are no whole numbers.
         unknown: Values of the label that no class claims.
         voxels: Of each class of the data set.
+        overlapping: Some voxel is of two classes, so that each class has a map of its own.
         gap_voxels: How far the header of the label lays it off the scan.
         error: Why it cannot be used, or None.
         mismatch: Whether that is because the shape of its label is another.
@@ -58,10 +59,12 @@ class Facts:
     high: float = 0.0
     not_finite: int = 0
     blank: bool = False
+    forms_apart: float = 0.0
     label_stored: str = ""
     fractional: bool = False
     unknown: tuple[int, ...] = ()
     voxels: tuple[int, ...] = ()
+    overlapping: bool = False
     gap_voxels: float = 0.0
     error: str | None = None
     mismatch: bool = False
@@ -117,6 +120,7 @@ def describe(layout: VolumeLayout, case: Case, file_digest: str) -> Facts:
         scan = layout.read(case)
         known |= _of_scan(scan)
         marks = layout.read_label(case)
+        known["forms_apart"] = max(one.forms_apart for one in (scan, *marks))
         known |= _of_label([aligned(mark, scan) for mark in marks], case, layout)
     except UnreadableScan as error:
         # Without the root: the store stays right when the data moves.
@@ -161,7 +165,7 @@ def _of_label(
     if not marks:
         return {}
     classes = layout.classes()
-    _refuse_another_number(len(marks), case, layout)
+    _check_number(len(marks), case, layout)
     scans = [scan for scan, _ in marks]
     marked = label_map(scans, case, layout)
     return {
@@ -171,18 +175,18 @@ def _of_label(
         # A mask for each class may say yes by any number, 255 say.
         "unknown": () if len(scans) > 1 or case.masks else _unknown(scans[0], case, layout),
         "voxels": tuple(voxels_of(marked, len(classes))),
+        "overlapping": marked.ndim == 4,
         "gap_voxels": max(gap for _, gap in marks),
     }
 
 
-def _refuse_another_number(masks: int, case: Case, layout: VolumeLayout) -> None:
-    """Raises a `UserError` where files and classes of a case do not go together."""
+def _check_number(masks: int, case: Case, layout: VolumeLayout) -> None:
+    """Raises an `UnreadableScan` where files and classes of a case do not go together."""
     classes = len(case.classes or layout.classes())
     # A single file without `masks` is a label map, whatever the number of classes.
     if masks != classes and (masks > 1 or case.masks):
-        raise UserError(
-            f"{layout.root / case.image}: masks found: {masks}, classes: {classes}; one mask for "
-            "each class is needed."
+        raise UnreadableScan(
+            f"masks found: {masks}, classes: {classes}; one mask for each class is needed"
         )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from medistill.data.findings import Finding, Severity, find_traps
 from medistill.data.volumes.facts import Facts
-from medistill.data.volumes.layouts.base import Case, modality_of
+from medistill.data.volumes.layouts.base import Case
+from medistill.modalities import modality_of
 from medistill.scans import Preparation
 
 _SEVERITIES = ("error", "warning", "note")
@@ -117,6 +118,24 @@ def _not_finite(data: _Data) -> Iterator[Finding]:
     items = [f"{one.source}: {one.not_finite} voxels" for one in data.read if one.not_finite]
     message = "scans with values that are no numbers (NaN; they count as the lowest value)"
     yield from _told("warning", "not_finite", message, items, len(data.read))
+
+
+def _two_places(data: _Data) -> Iterator[Finding]:
+    items = [
+        f"{one.source}: {one.forms_apart:.2g} voxels apart"
+        for one in data.read
+        if one.forms_apart > _OFF_VOXELS
+    ]
+    message = "headers whose sform and qform give different places (the sform counts)"
+    yield from _told("warning", "two_places", message, items, len(data.read))
+
+
+def _other_orientation(data: _Data) -> Iterator[Finding]:
+    ours = data.preparation.orientation
+    own = [case for case in data.cases if case.orientation not in ("", ours)]
+    items = [f"{case.image}: {case.orientation}" for case in own]
+    message = f"scans with an orientation_code of their own (set aside: all are turned to {ours})"
+    yield from _told("warning", "other_orientation", message, items, len(data.cases))
 
 
 def _empty_labels(data: _Data) -> Iterator[Finding]:
@@ -274,6 +293,8 @@ _CHECKS: tuple[Callable[[_Data], Iterator[Finding]], ...] = (
     _shape_mismatch,
     _unknown_values,
     _affine_mismatch,
+    _two_places,
+    _other_orientation,
     _not_finite,
     _empty_labels,
     _fractional,

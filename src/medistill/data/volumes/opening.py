@@ -14,12 +14,13 @@ from medistill.data.splits import SplitRules, Splits, how, save_splits, split_as
 from medistill.data.volumes.dataset import VolumeDataset
 from medistill.data.volumes.facts import Facts
 from medistill.data.volumes.findings import find_volume_traps
-from medistill.data.volumes.layouts.base import Case, VolumeLayout, modality_of
+from medistill.data.volumes.layouts.base import Case, VolumeLayout
 from medistill.data.volumes.store import OnProgress, prepare_all, survey
 from medistill.data.volumes.turning import common_frame
 from medistill.errors import UserError
 from medistill.grids import Triple
-from medistill.scans import Modality, Preparation
+from medistill.modalities import Modality, modality_of
+from medistill.scans import Preparation
 from medistill.types import Task
 
 
@@ -56,6 +57,11 @@ class OpenedVolumes:
     def modality(self, row: int) -> Modality:
         """How a row's intensities were treated: as its case or its file says, else as the set's."""
         return _for(self.cases[row], self.facts[row], self.dataset.preparation).modality
+
+    @property
+    def used(self) -> list[int]:
+        """Rows that stand in some split."""
+        return sorted(row for rows in self.dataset.splits.values() for row in rows.tolist())
 
     def within(self, region: str | None) -> "OpenedVolumes":
         """The same with a region of the body, where the recipe knows better than the cases."""

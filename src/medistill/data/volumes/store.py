@@ -34,11 +34,11 @@ _IMAGE, _LABEL, _PLACES, _FACTS, _TRACE = (
     "image.npy",
     "label.npy",
     "places.npy",
-    "facts.json",
+    "facts-2.json",  # another number where facts tell more: volumes stay, headers are read again
     "json",
 )
 _DAY_SECONDS = 86400
-_VOXEL_BYTES = 3  # two of the image and one of the label
+_IMAGE_BYTES = 2  # a voxel
 
 
 class StoredVolumes:
@@ -201,7 +201,8 @@ def _check_room(folder: Path, wanted: Iterable[tuple[Facts, Preparation]]) -> No
     needed = 0.0
     for facts, preparation in wanted:
         own = np.prod(facts.shape) * np.prod(facts.spacing_mm())
-        needed += _VOXEL_BYTES * float(own / np.prod(preparation.spacing_mm))
+        maps = len(facts.voxels) if facts.overlapping else 1
+        needed += (_IMAGE_BYTES + maps) * float(own / np.prod(preparation.spacing_mm))
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

@@ -134,7 +134,8 @@ class Routing:
 
         Args:
             tasks: The task of each sample; or the share of each task in each sample, of shape
-                (batch, tasks); or None for the shared backbone alone.
+                (batch, tasks); or None for the shared backbone alone. Shares that need no gradient
+                and give each sample to one task are tasks, at the price of those.
         """
         with self._set(None if tasks is None else self._routed(tasks)):
             yield
@@ -159,7 +160,10 @@ class Routing:
 
     def _routed(self, tasks: Tensor) -> Route:
         if tasks.ndim == 2:
-            return self._mixed(tasks)
+            self._refuse_other_shares(tasks)
+            if not _one_each(tasks):
+                return self._mixed(tasks)
+            tasks = tasks.int().argmax(1)
         listed = self._listed(tasks)
         order = self._order(listed)
         counts = Counter(listed[place] for place in order)
@@ -170,10 +174,12 @@ class Routing:
 
     def _mixed(self, shares: Tensor) -> Route:
         """Every expert once: the samples keep their order."""
-        if shares.shape[1] != len(self._experts):
-            raise ValueError(f"{shares.shape[1]} shares a sample for {len(self._experts)} experts")
         every = sorted(range(len(self._experts)), key=self._rank)
         return self._along(dict.fromkeys(every, 1), len(shares), shares=shares)
+
+    def _refuse_other_shares(self, shares: Tensor) -> None:
+        if shares.shape[1] != len(self._experts):
+            raise ValueError(f"{shares.shape[1]} shares a sample for {len(self._experts)} experts")
 
     def _listed(self, tasks: Tensor) -> list[int]:
         listed: list[int] = tasks.tolist()
@@ -214,3 +220,11 @@ class Routing:
 
     def _rank(self, task: int) -> int:
         return self._experts[task].rank
+
+
+def _one_each(shares: Tensor) -> bool:
+    """Whether every sample is one task's alone, and no gradient of the shares is asked for."""
+    if shares.requires_grad:
+        return False
+    # Elementwise, for a sum of shares such as 1, 1 and -1 is 1 too.
+    return bool((((shares == 0) | (shares == 1)).all(1) & (shares.sum(1) == 1)).all())

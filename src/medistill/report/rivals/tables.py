@@ -139,7 +139,7 @@ def tuning_table(account: Account) -> Table | None:
     ]  # fmt: skip
     caption = (
         f"Each method chose among {account.tune} weights of its own term, by the validation of "
-        f"seed {account.seeds[0]}. Methods that are not here have no such term."
+        f"seed {account.seeds[0]}. Those that are not here have none that is not switched off."
     )
     return Table(["", "method", "tried", "chosen"], rows, caption) if rows else None
 

@@ -68,8 +68,7 @@ def slices(evidence: Evidence, task: str) -> list[Html]:
     shown = [picture for picture in evidence.slices if picture["task"] == task]
     if not shown:
         return []
-    cases = {case.sample: case for case in evidence.cases(task)}
-    order = sorted(cases.values(), key=lambda case: case.dice)
+    order = sorted(evidence.cases(task), key=lambda case: case.dice)
     seen = _seen(evidence.configs.get(task, {}).get("preparation", {}))
     told = (
         f"The planes in which most voxels are wrong{seen}. Solid lines are the prediction, dashed "
@@ -79,7 +78,7 @@ def slices(evidence: Evidence, task: str) -> list[Html]:
         element("h3", "Worst cases, and a typical one"),
         element("p", told, class_="quiet"),
         _legend(shown, evidence.classes(task)),
-        element("div", *(_slice(evidence, one, cases, order) for one in shown), class_="slices"),
+        element("div", *(_slice(evidence, one, order) for one in shown), class_="slices"),
     ]
 
 
@@ -180,14 +179,14 @@ def _legend(shown: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Html:
 def _slice(
     evidence: Evidence,
     picture: Mapping[str, Any],
-    cases: Mapping[str, CaseResult],
     order: Sequence[CaseResult],
 ) -> Html:
     content = (evidence.run.slices / picture["file"]).read_bytes()
-    case = cases.get(str(picture["sample"]))
+    case = _pictured(evidence, picture, order)
     name, kind = str(picture["sample"])[:NAME], str(picture.get("kind", ""))
     scores = f" DSC {value_of('dice', case.dice)}." if case else ""
-    place = f", {order.index(case) + 1} of {len(order)} from the worst" if case else ""
+    better = next((place for place, one in enumerate(order) if one is case), 0)
+    place = f", {better + 1} of {len(order)} from the worst" if case else ""
     alt = f"Three slices of case {name} with the outlines of truth and prediction.{scores}"
     source = f"data:image/png;base64,{b64encode(content).decode()}"
     caption = together([element("strong", f"case {name}"), f" ({kind}{place})"])
@@ -196,6 +195,18 @@ def _slice(
         caption,
         *([element("small", _scores(case))] if case else []),
     )
+
+
+def _pictured(
+    evidence: Evidence, picture: Mapping[str, Any], order: Sequence[CaseResult]
+) -> CaseResult | None:
+    """The case of a picture; None where the scores are not those of its run."""
+    number, every = picture.get("case"), evidence.all_cases
+    fitting = [one for one in order if one.sample == str(picture["sample"])]
+    if isinstance(number, int):
+        # Identical scans share a digest, which is all that earlier versions told.
+        fitting = [one for one in fitting if 0 <= number < len(every) and one is every[number]]
+    return fitting[0] if fitting else None
 
 
 def _scores(case: CaseResult) -> Html:

@@ -72,18 +72,19 @@ def shown_cases(cases: Sequence[CaseResult], worst: int = 5) -> list[Shown]:
     return [*(Shown("worst", one) for one in poor), *(Shown("typical", one) for one in typical)]
 
 
-def index_entry(shown: Shown, file: str, colours: Mapping[str, str]) -> dict[str, Any]:
+def index_entry(shown: Shown, file: str, colours: Mapping[str, str], number: int) -> dict[str, Any]:
     """What `slices/index.json` says of a picture.
 
     Args:
         shown: Whose slices they are.
         file: Name of the picture in that folder.
         colours: As `render_slices` gave them.
+        number: Of the case in `cases.csv`: its digest may be that of another one too.
     """
     case = shown.case
     return {
-        "file": file, "task": case.task, "split": case.split, "sample": case.sample,
-        "kind": shown.kind, "colours": dict(colours),
+        "file": file, "task": case.task, "split": case.split, "case": number,
+        "sample": case.sample, "kind": shown.kind, "colours": dict(colours),
     }  # fmt: skip
 
 

@@ -12,12 +12,12 @@ from medistill.documents import Document
 from medistill.errors import UserError
 from medistill.recipe import Compare, Recipe, dump
 from medistill.report.wording import METRICS, counted, network
-from medistill.runs.comparing.entrants import entries, reference_of, trains_several
+from medistill.results import CELLS
+from medistill.runs.comparing.entrants import ALL, entries, reference_of, trains_several
 from medistill.runs.comparing.grid import ROOTS, Block, Cell, Grid
 from medistill.runs.comparing.origins import pretrained
 
 NAMED = ("data", "teachers", "students")
-CELLS = "cells"
 
 
 def with_flags(recipe: Recipe, flags: Mapping[str, Any]) -> Recipe:
@@ -142,7 +142,8 @@ def _named(flag: str, texts: Sequence[str], known: Mapping[str, Any]) -> dict[st
 def _chosen(flag: str, text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     """A part of a flag: a name that is known, `name=value`, or a value alone."""
     name, equals, value = text.partition("=")
-    if not equals:
+    # A folder's own name may hold a sign of equality: then it stands behind a slash, or is there.
+    if not equals or "/" in name or "\\" in name or (flag == "data" and Path(text).exists()):
         return (text, known[text]) if text in known else (network(text.rstrip("/")), text)
     described = known.get(name)
     if flag != "data" or not isinstance(described, Mapping):
@@ -155,8 +156,8 @@ def _chosen(flag: str, text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
 
 def _competing(asked: Compare, names: tuple[str, ...]) -> dict[str, Any]:
     """The methods, variants and runs that a flag names, with what the variants come after."""
-    if names == ("all",):
-        return {"methods": "all"}
+    if ALL in names:
+        return {"methods": tuple(n for n in names if n not in {*asked.variants, *asked.pretrained})}
     kept = _with_earlier(asked.variants, names)
     stages = [said.get("after") for name, said in asked.variants.items() if name in kept]
     others = {*asked.variants, *asked.pretrained}

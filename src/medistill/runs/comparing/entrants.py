@@ -16,6 +16,7 @@ from medistill.runs.comparing.grid import ITSELF, Entry, around, override
 
 ALONE = "student_alone"  # what any distillation has to beat: it always competes
 APART = "single_task"  # the same of several tasks: a network of its own for each
+ALL = "all"  # among the names of methods: every one that fits
 
 Variant = Mapping[str, Any]
 
@@ -31,9 +32,10 @@ def entries(recipe: Recipe, asked: Compare, *, several: bool = False) -> dict[st
     Raises:
         UserError: A name or a setting is unknown.
     """
-    everything = asked.methods == "all"
-    names = _all(recipe, asked, several) if everything else map(file_of, asked.methods)
-    found = {name: _method(recipe, name, asked.tune) for name in [reference_of(several), *names]}
+    named = (asked.methods,) if isinstance(asked.methods, str) else asked.methods
+    names = _all(recipe, asked, several) if ALL in named else []
+    names += [file_of(name) for name in named if name != ALL]
+    found = {name: _method(recipe, name, asked) for name in [reference_of(several), *names]}
     _refuse_taken(asked.variants, found)
     for name, said in _in_turn(asked.variants, list(found)):
         found[name] = _variant(recipe, name, said, found, asked.tune)
@@ -104,30 +106,42 @@ def trains_several(method: type[Method]) -> bool:
 
 
 def _all(recipe: Recipe, asked: Compare, several: bool) -> list[str]:
-    """Every method by which this teacher can teach this student; the recipe's own comes last."""
+    """Every method by which this teacher can teach this student; the recipe's own comes last.
+
+    A variant that is called like a method takes its place: it is that method, as it is to be.
+    """
     own, fits = method_name(recipe), trains_several if several else distils
-    taught = recipe.teacher is not None or bool(asked.teachers)
     names = [
         name
         for name in catalog.available(METHODS)
         if name != own and fits(method_of(name))
-        if taught or "teacher" not in catalog.collaborators(method_of(name))
+        if _taught(recipe, asked) or "teacher" not in catalog.collaborators(method_of(name))
+        if not {name, label(method_of(name))} & asked.variants.keys()
     ]
     return [*names, own]
 
 
-def _tunable(method: type[Method]) -> str | None:
-    by_custom = "imitation" if "imitation" in catalog.settings(method) else None
-    return method.tunable or by_custom
+def _taught(recipe: Recipe, asked: Compare) -> bool:
+    return recipe.teacher is not None or bool(asked.teachers)
 
 
-def _method(recipe: Recipe, name: str, tune: int) -> Entry:
+def _tunable(recipe: Recipe) -> str | None:
+    """The method's own weight: the first that is not switched off, if there is any."""
+    method, settings = method_class(recipe), method_settings(recipe)
+    by_custom = ("imitation",) if "imitation" in settings else ()
+    known = method.tunable or by_custom
+    return next((path for path in known if _setting(settings, path) != 0), None)
+
+
+def _method(recipe: Recipe, name: str, asked: Compare) -> Entry:
     # The recipe's own method competes with the settings that the recipe gives it.
-    section = recipe.method if method_name(recipe) == name else {"name": name}
-    overrides = [override("method", section)]
+    own = method_name(recipe) == name
+    overrides = [override("method", recipe.method if own else {"name": name})]
+    if method_of(name).tunes and not own and _taught(recipe, asked):
+        overrides.append(override("student", ITSELF))
     changed = _changed(recipe, overrides, name)
     return _entry(
-        recipe, changed, tune, name=name, label=label(method_of(name)), overrides=overrides
+        recipe, changed, asked.tune, name=name, label=label(method_of(name)), overrides=overrides
     )
 
 
@@ -173,19 +187,19 @@ def _entry(
         after=after,
         asks_teacher=itself or "teacher" in wanted,
         makes_student="student" in wanted and changed.student.name == recipe.student.name,
-        tunable=_tunable(method),
+        tunable=_tunable(changed),
         weights=_weights(changed, tune),
     )
 
 
 def _weights(recipe: Recipe, tune: int) -> tuple[float, ...]:
     """What is tried for a method's own weight; a term that is switched off stays off."""
-    path = _tunable(method_class(recipe))
+    path = _tunable(recipe)
     if path is None or tune < 2:
         return ()
     value = _setting(method_settings(recipe), path)
-    value = 1.0 if value is None else value  # what nothing stands for where classes are learnt
-    return around(float(value), tune) if value else ()
+    # Where classes are learnt, nothing stands for 1.
+    return around(1.0 if value is None else float(value), tune)
 
 
 def _setting(settings: Any, path: str) -> Any:

@@ -65,8 +65,8 @@ def _entry(
 def origin(said: Document, data: str, region: str, seed: int) -> Origin:
     """The network of a run that a set's student starts from.
 
-    It is the one that is named; else the run's only one; else that of the set's region; else the
-    backbone that all experts share.
+    It is the one that is named; else, where the run deployed no shared backbone, its only one; else
+    that of the set's region; else the backbone that all experts share, be they one or several.
 
     Args:
         said: The run, and maybe its task, for all sets or by set.
@@ -79,7 +79,7 @@ def origin(said: Document, data: str, region: str, seed: int) -> Origin:
         return Origin(None, why=f"there is no finished run at {run.path}.")
     task = said.get("task")
     task = task.get(data) if isinstance(task, Mapping) else task
-    if task is None and (len(run.tasks()) == 1 or _one_encoder(run)):
+    if task is None and _one_network(run):
         return Origin({"name": name})
     regions = _regions(run)
     task = task or next((t for t, of in regions.items() if of == region), SHARED)
@@ -101,6 +101,13 @@ def _section(name: str, said: Any) -> Document:
 def _run(said: Document, seed: int) -> RunFolder:
     place = str(said["name"]).removeprefix(RUN).replace("{seed}", str(seed))
     return RunFolder(Path(place))
+
+
+def _one_network(run: RunFolder) -> bool:
+    """Whether the run has one encoder for whatever comes: no experts, be it only one."""
+    if run.deployed(SHARED).config.exists():
+        return False
+    return len(run.tasks()) == 1 or _one_encoder(run)
 
 
 def _one_encoder(run: RunFolder) -> bool:

@@ -222,9 +222,11 @@ def _asked(recipe: Recipe) -> str | None:
     """What must be equal for two runs to want the same answers of the same teacher."""
     if recipe.teacher is None or not takes(recipe, "teacher"):
         return None
-    maps = method_class(recipe).scales == "all"
-    student = recipe.student.name if maps else ""
-    return f"{recipe.data.roots} {recipe.teacher} {maps} {student}"
+    method = method_class(recipe)
+    # How fine the maps are that are kept, the method says for its student and its settings.
+    maps = (method.finest.__qualname__, recipe.student.name, recipe.method.get("stage"))
+    asked = maps if method.scales == "all" else ()
+    return f"{recipe.data.roots} {recipe.teacher} {asked}"
 
 
 def in_processes(jobs: int) -> Begin:

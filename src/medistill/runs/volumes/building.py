@@ -11,6 +11,7 @@ from medistill.assemble import RUN
 from medistill.errors import UserError
 from medistill.models.deployed import find_deployed
 from medistill.models.deployed_segmenters import load_segmenter, load_segmenter_weights
+from medistill.models.released_experts import holds_experts
 from medistill.models.released_segmenters.base import find_release
 from medistill.models.segmenters.base import Answering, Segmenter, build_segmenter
 from medistill.models.weights import digest
@@ -33,6 +34,7 @@ class Known:
         random: It never learned anything; every report says so.
         released: Its weights are a segmenter's, as its authors hand them out.
         invented: Its queries are vectors that those weights never saw.
+        bare: Its file has an expert for each region, all of which are left aside.
     """
 
     segmenter: Segmenter
@@ -42,6 +44,7 @@ class Known:
     random: bool
     released: bool = False
     invented: bool = False
+    bare: bool = False
 
 
 def build_student(recipe: Recipe, words: tuple[str, ...]) -> Known:
@@ -80,7 +83,7 @@ def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
             released weights never saw.
     """
     _refuse_settings_of_images(source, "teacher")
-    licence, released = source.licence, False
+    licence, released, bare = source.licence, False, False
     if source.name.startswith(RUN):
         segmenter = _of_run(source, None, words, "teacher")
     elif source.weights is None:
@@ -94,6 +97,7 @@ def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
             segmenter = build_segmenter(_design(source.name), source.options, words)
         report = load_segmenter_weights(segmenter, source.weights, role="teacher")
         licence, released = licence or report.licence, report.released
+        bare = released and holds_experts(report.left_out)
         if released and not source.options.get(_QUERIES):
             raise UserError(
                 f"teacher.options.queries is missing: {source.name}'s weights understand the "
@@ -101,7 +105,7 @@ def build_teacher(source: TeacherSource, words: tuple[str, ...]) -> Known:
                 "medistill.models.text_encoder.write_text_queries, and name it."
             )
     random = source.weights == RANDOM
-    return Known(segmenter, source.name, digest(segmenter), licence, random, released)
+    return Known(segmenter, source.name, digest(segmenter), licence, random, released, bare=bare)
 
 
 def _design(name: str) -> str:

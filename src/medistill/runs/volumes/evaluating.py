@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 
 from medistill.case_results import write_cases
-from medistill.data.volumes.layouts.base import VolumeLayout
+from medistill.data.volumes.findings import find_volume_traps
+from medistill.data.volumes.layouts.base import (
+    VolumeLayout,
+    class_name,
+    lays_out,
+    open_volumes_root,
+)
 from medistill.data.volumes.opening import OpenedVolumes
 from medistill.errors import UserError
+from medistill.modalities import Modality
 from medistill.models.deployed_segmenters import load_segmenter
 from medistill.models.segmenters.base import Answering
-from medistill.recipe import Data, Recipe, read_recipe
+from medistill.recipe import Data, Recipe, Root, read_recipe
 from medistill.results import Estimate, RunFolder, read_json, write_metrics
 from medistill.runs.console import Console
 from medistill.runs.evaluations import evaluation_folder
-from medistill.runs.images import counting
+from medistill.runs.images import counting, heed
 from medistill.runs.refusing import refuse_unknown_classes
 from medistill.runs.roots import volume_roots
 from medistill.runs.volumes.judging import Judge
@@ -37,6 +44,7 @@ def evaluate_volumes(
     data: Path | None,
     split: str | None,
     classes: Mapping[str, str],
+    modality: Modality | None,
     console: Console,
 ) -> tuple[dict[str, Estimate], Path]:
     """Judge a run's deployed segmenter; nothing is fitted.
@@ -47,6 +55,7 @@ def evaluate_volumes(
         data: Other volumes, of which all count unless a split is named; None for its own.
         split: Which split; `test` of its own.
         classes: How the other data call the classes, by the run's own names.
+        modality: Of other volumes that do not tell their own.
         console: Where to say what happens.
 
     Returns:
@@ -54,11 +63,13 @@ def evaluate_volumes(
     """
     network, config = load_segmenter(folder.deployed(name).path)
     recipe = read_recipe(folder.recipe)
+    _refuse_modality(modality, data, config)
     if data is None:
         opened, part = own_volumes(folder, name, console), split or "test"
     else:
-        opened, part = _others(recipe, data, name, config, console), split or ALL
+        opened, part = _others(recipe, data, name, config, modality, console), split or ALL
         network = _asked(network, opened.dataset.task.classes, classes)
+        _heed(opened, part, recipe, console)
         _warn_of_own_volumes(opened, folder, console)
     if opened.dataset.task.kind == "unlabelled":
         raise UserError("No volume has a mask to judge by; `medistill predict` needs none.")
@@ -85,36 +96,89 @@ def own_volumes(folder: RunFolder, name: str, console: Console) -> OpenedVolumes
     return opened
 
 
+def _refuse_modality(
+    modality: Modality | None, data: Path | None, config: Mapping[str, Any]
+) -> None:
+    """Refuse a word about volumes that are known, or about which the network knows nothing."""
+    known = config.get("modalities") or [config["preparation"]["modality"]]
+    if modality is not None and data is None:
+        raise UserError("--modality is for --data: the run knows its own volumes. Leave it out.")
+    if modality not in (None, *known):
+        raise UserError(
+            f"--modality {modality}: this network was trained on "
+            f"{' and '.join(map(str.upper, known))} alone. Leave it out."
+        )
+
+
 def _others(
-    recipe: Recipe, data: Path, name: str, config: Mapping[str, Any], console: Console
+    recipe: Recipe,
+    data: Path,
+    name: str,
+    config: Mapping[str, Any],
+    modality: Modality | None,
+    console: Console,
 ) -> OpenedVolumes:
     """Somebody else's volumes, prepared as the network's were; all of them in one more split."""
     own = recipe.data.roots[name]
-    layouts = volume_roots(_elsewhere(recipe, name, {"root": data}))
+    told: dict[str, Any] = {"root": data, **_called(own, name, data)}
+    layouts = volume_roots(_elsewhere(recipe, name, told))
     if not layouts:
         raise UserError(
             f"{data} holds no volumes that medistill recognises, and the run needs some."
         )
-    told: dict[str, Any] = {"root": data, "modality": own.modality}
+    if told["task"]:
+        console.say(f"{data}: its volumes of {told['task']}")
     if own.patient_pattern and _matches(own.patient_pattern, layouts[name]):
         told["patient_pattern"] = own.patient_pattern
     elif own.patient_pattern:
         console.warn(f"data.patient_pattern matches no path below {data}: it is left aside there.")
     preparation = Preparation.from_document(config["preparation"])
+    if modality is None:
+        told["modality"] = own.modality
+    else:
+        # What a file says of itself still counts.
+        preparation = replace(preparation, modality=modality)
     (opened,) = open_roots(
         _elsewhere(recipe, name, told), layouts, None, console, preparation=preparation
     )
-    _warn_of_unknown_modality(opened, config, console)
+    if modality is None:
+        _warn_of_unknown_modality(opened, config, console)
     dataset = opened.dataset
     rows = np.sort(np.concatenate(list(dataset.splits.values())))
     console.say(f"{data}: {len(opened.cases)} volumes, {len(rows)} of them usable")
     return replace(opened, dataset=replace(dataset, splits={**dataset.splits, ALL: rows}))
 
 
+def _called(own: Root, name: str, data: Path) -> dict[str, str | None]:
+    """A root's layout and region for somebody else's data, where they have them too."""
+    layout = own.layout if lays_out(own.layout, data) else "auto"
+    found = open_volumes_root(data, layout)
+    known = found.regions() if found else ()
+    words = [class_name(word) for word in (own.task, own.region, name) if word]
+    return {"layout": layout, "task": next((word for word in words if word in known), None)}
+
+
 def _elsewhere(recipe: Recipe, name: str, root: Mapping[str, Any]) -> Recipe:
     """The recipe with somebody else's root alone."""
     told = {"roots": {name: root}, "store": recipe.data.store, "skip_unreadable": True}
     return recipe.model_copy(update={"data": Data.model_validate(told)})
+
+
+def _heed(opened: OpenedVolumes, part: str, recipe: Recipe, console: Console) -> None:
+    """Say what is wrong with somebody else's volumes; stop at what would make the result wrong."""
+    dataset = opened.dataset
+    found = find_volume_traps(
+        opened.cases,
+        opened.facts,
+        # How they would have been split for a training concerns nobody.
+        {part: dataset.splits.get(part, np.empty(0, np.int64)).tolist()},
+        opened.layout.classes(),
+        dataset.preparation,
+    )
+    allowed = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"skip_unreadable": True})}
+    )
+    heed(opened.name, [one for one in found if one.kind != "empty_split"], allowed, console)
 
 
 def _matches(pattern: str, layout: VolumeLayout) -> bool:
@@ -132,7 +196,8 @@ def _warn_of_unknown_modality(
     if unknown and len(config.get("modalities") or ()) > 1:
         count = opened.dataset.preparation.modality.upper()
         console.warn(
-            f"{unknown} volumes do not tell whether they are CT or MR: they count as {count}."
+            f"{unknown} volumes do not tell whether they are CT or MR: they count as {count}; "
+            "--modality says otherwise."
         )
 
 

@@ -36,7 +36,8 @@ def finish(job: VolumeJob, *, earlier: float = 0.0) -> None:
     networks = by_task(deployed, [one.dataset for one in job.opened])
     _judge(job, networks)
     _judge_teacher(job)
-    _ship(job, networks)
+    # Beside experts lies the backbone that they share: what starts elsewhere starts from that.
+    _ship(job, networks, one_network=SHARED not in deployed and _one_network(networks))
     if SHARED in deployed:
         _ship_shared(job, deployed[SHARED])
     conclude(job.run, job.console, seconds=earlier + time.time() - job.started)
@@ -59,7 +60,9 @@ def _judge(job: VolumeJob, networks: Mapping[str, Answering]) -> None:
         draws = job.recipe.evaluation.draws
         parts = {split: judge.estimates(cases, draws) for split, cases in found.items() if cases}
         measured.append((name, parts))
-        index += judge.draw(found["test"], job.run, first=len(index) + 1)
+        test = found["test"]
+        before = len(every) - len(test)
+        index += judge.draw(test, job.run, first=len(index) + 1, before=before)
     write_cases(job.run.cases, every)
     write_metrics(job.run.metrics, merge(measured))
     write_metrics(job.run.regions, _by_region(job, every))
@@ -98,9 +101,9 @@ def _judge_teacher(job: VolumeJob) -> None:
     write_metrics(job.run.teacher_metrics, merge(measured))
 
 
-def _ship(job: VolumeJob, networks: Mapping[str, Answering]) -> None:
-    """Deploy each network, as torch and as a file of its own."""
-    extra = {**_provenance(job), "shared_encoder": _one_network(networks)}
+def _ship(job: VolumeJob, networks: Mapping[str, Answering], *, one_network: bool) -> None:
+    """Deploy each network, as torch and as a file of its own; `one_network` serves any start."""
+    extra = {**_provenance(job), "shared_encoder": one_network}
     for one in job.opened:
         task = one.dataset.task
         network = networks[task.name]

@@ -51,17 +51,21 @@ class Judge:
         """Metrics of some cases with their intervals."""
         return judge_volumes(cases, self.opened.dataset.task.classes, draws=draws)
 
-    def draw(self, cases: list[CaseResult], run: RunFolder, first: int) -> list[dict[str, object]]:
+    def draw(
+        self, cases: list[CaseResult], run: RunFolder, *, first: int, before: int
+    ) -> list[dict[str, object]]:
         """Pictures of the worst cases and of a typical one; what the index says of them.
 
         Args:
             cases: All of one split, in its order.
             run: Where the pictures go.
             first: Number of the first picture.
+            before: How many cases stand before these in `cases.csv`.
         """
         dataset = self.opened.dataset
         # Not by the digest: a row that repeats another one shares it, and was never prepared.
         rows = {id(case): row for case, row in zip(cases, self._rows(cases), strict=True)}
+        numbers = {id(case): number for number, case in enumerate(cases, start=before)}
         index = []
         for number, shown in enumerate(shown_cases(cases), start=first):
             row, file = rows[id(shown.case)], f"{number:03d}.png"
@@ -74,7 +78,7 @@ class Judge:
                 dataset.preparation.spacing_mm,
                 run.slices / file,
             )
-            index.append(index_entry(shown, file, colours))
+            index.append(index_entry(shown, file, colours, numbers[id(shown.case)]))
         return index
 
     def _rows(self, cases: list[CaseResult]) -> list[int]:

@@ -184,13 +184,39 @@ def _warn_of_released(
             f"{student.name} starts from weights that never saw the vectors it is asked by: name "
             "those of its text encoder as student.options.queries (write_text_queries makes them)."
         )
-    framed = [one.name for one in opened if one.dataset.preparation.frame is not None]
-    released = [one.name for one in (student, known) if one is not None and one.released]
-    if framed and released:
+    if known is not None and known.bare:
         console.warn(
-            f"{framed[0]} lies between the axes of the body and is shown in directions of its own, "
-            f"but {released[0]} was trained along those of the body (RAS): set data.spacing_mm."
+            f"{known.name}'s file has an expert for each region, but a teacher is its shared "
+            "backbone alone, which knows less: an expert only starts a student (student.task)."
         )
+    for one in (student, known):
+        if one is not None and one.released:
+            for said in (_said_of_modalities(one, opened), _said_of_frames(one, opened)):
+                if said:
+                    console.warn(said)
+
+
+def _said_of_modalities(one: Known, opened: Sequence[OpenedVolumes]) -> str:
+    """That a network's vectors are of one modality, where it is shown several."""
+    kinds = sorted({volumes.modality(row) for volumes in opened for row in volumes.used})
+    if one.invented or len(kinds) < 2:
+        return ""
+    return (
+        f"{one.name} is shown {' and '.join(map(str.upper, kinds))}, but the vectors of its text "
+        "encoder are of one modality each, and `queries` names one file: train a run for each, "
+        "with vectors of its own (write_text_queries, modality=)."
+    )
+
+
+def _said_of_frames(one: Known, opened: Sequence[OpenedVolumes]) -> str:
+    """That volumes are shown in directions in which a network was not trained."""
+    framed = next((v.name for v in opened if v.dataset.preparation.frame is not None), None)
+    if framed is None:
+        return ""
+    return (
+        f"{framed} lies between the axes of the body and is shown in directions of its own, "
+        f"but {one.name} was trained along those of the body (RAS): set data.spacing_mm."
+    )
 
 
 def refuse_method_of_images(recipe: Recipe) -> None:

@@ -11,7 +11,8 @@ from medistill import catalog
 from medistill.data.layouts.base import Sample, check_task, first_few
 from medistill.data.layouts.base import with_patients as patients_of_samples
 from medistill.errors import UserError
-from medistill.scans import Modality, Scan, read_channels, read_scan
+from medistill.modalities import Modality
+from medistill.scans import Scan, read_channels, read_scan
 
 _PACKAGE = "medistill.data.volumes.layouts"
 Values = dict[str, tuple[int, ...]]
@@ -34,6 +35,7 @@ class Case:
         modality: None where nothing says it.
         region: Part of the body; empty when not known.
         dataset: Which of several data sets it comes from; empty when not known.
+        orientation: To which axes its list wants it turned, `ASR` say; empty where it does not.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Case:
     modality: Modality | None = None
     region: str = ""
     dataset: str = ""
+    orientation: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -101,6 +104,10 @@ class VolumeLayout(ABC):
             [path for case in cases for path in (case.image.partition("#")[0], *case.labels)]
         )
         return sorted(cases, key=lambda case: (case.image, case.labels))
+
+    def regions(self) -> tuple[str, ...]:
+        """Parts of the body that its cases name."""
+        return tuple(dict.fromkeys(case.region for case in self._listed() if case.region))
 
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the targets.
@@ -183,6 +190,13 @@ def open_volumes_root(
     return found(root, task=task) if found is not None else None
 
 
+def lays_out(name: str, root: Path) -> bool:
+    """Whether a layout of volumes has this name, and a root looks like it."""
+    named = {each: _found(each) for each in catalog.available(_PACKAGE)}
+    fitting = (found for key, found in named.items() if name in (key, *found.aliases))
+    return root.exists() and any(found.recognises(root) for found in fitting)
+
+
 def with_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
     """The cases with patients read off their paths, where none is known yet.
 
@@ -197,14 +211,6 @@ def with_patients(cases: Sequence[Case], pattern: str) -> list[Case]:
 def class_name(name: str) -> str:
     """One spelling for one class: small letters, and spaces between words."""
     return " ".join(name.replace("_", " ").split()).lower()
-
-
-def modality_of(name: object) -> Modality | None:
-    """How intensities are treated, by what a data set calls its kind of scan."""
-    told = str(name or "").strip().lower()
-    if not told:
-        return None
-    return "ct" if told.startswith("ct") else "mr"
 
 
 def stem(path: str) -> str:

@@ -11,11 +11,11 @@ from medistill.data.volumes.layouts.base import (
     Case,
     Values,
     VolumeLayout,
-    modality_of,
     read_json,
     values_of,
 )
 from medistill.errors import UserError
+from medistill.modalities import modality_of
 from medistill.series import holds_series, modality_in, patient_in, places_in, series_in
 
 _NAMES = "labels.json"

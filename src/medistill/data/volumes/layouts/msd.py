@@ -10,13 +10,13 @@ from medistill.data.volumes.layouts.base import (
     VolumeLayout,
     channels_of,
     description,
-    modality_of,
     read_json,
     relative,
     stem,
     values_of,
 )
 from medistill.errors import UserError
+from medistill.modalities import modality_of
 
 
 class Msd(VolumeLayout):

@@ -11,12 +11,12 @@ from medistill.data.volumes.layouts.base import (
     VolumeLayout,
     channels_of,
     description,
-    modality_of,
     read_json,
     relative,
     values_of,
 )
 from medistill.errors import UserError
+from medistill.modalities import modality_of
 
 _ENDINGS = (".nii.gz", ".nii")
 

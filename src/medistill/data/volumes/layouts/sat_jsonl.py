@@ -13,11 +13,11 @@ from medistill.data.volumes.layouts.base import (
     VolumeLayout,
     all_known,
     class_name,
-    modality_of,
     relative,
     stem,
 )
 from medistill.errors import UserError
+from medistill.modalities import modality_of
 
 
 class SatJsonl(VolumeLayout):
@@ -27,6 +27,7 @@ class SatJsonl(VolumeLayout):
     of them, or a folder with a file of each name. Paths start from the folder of the list. Cases
     may name different classes: of the others nothing is known there. Others are `region`,
     `patient` and `split`. Each `dataset` is drawn and averaged as one, though a list joins several.
+    Scans are turned to RAS whatever `orientation_code` says; a finding tells of it.
     Zhao et al., One Model to Rule them All: Towards Universal Segmentation, 2023.
     """
 
@@ -94,6 +95,7 @@ class SatJsonl(VolumeLayout):
             modality=modality_of(row.get("modality")),
             region=class_name(str(row.get("region") or "")),
             dataset=class_name(str(row.get("dataset") or "")),
+            orientation=str(row.get("orientation_code") or "").strip().upper(),
         )
 
     def _masks(self, told: Any, names: list[Any]) -> tuple[str | None, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """A table (CSV) that lists scans with their masks and what is known of each."""
 
 import csv
+from contextlib import suppress
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -16,13 +17,14 @@ from medistill.data.volumes.layouts.base import (
     Values,
     VolumeLayout,
     class_name,
-    modality_of,
     read_json,
     relative,
     stem,
     values_of,
 )
 from medistill.errors import UserError
+from medistill.modalities import modality_of
+from medistill.scans import UnreadableScan
 
 _NAMES = "labels.json"
 _SYNONYMS = {"path": "image", "mask": "label"}
@@ -67,9 +69,11 @@ class VolumeManifest(VolumeLayout):
     def _found_values(self) -> list[int]:
         found: set[int] = set()
         for case in self.cases():
-            for scan in self.read_label(case):
-                # Not by `unique` of the rounded volume: that would copy all of it once more.
-                found |= {round(v) for v in np.unique(scan.pixels).tolist() if np.isfinite(v)}
+            # A damaged label names no class; `check` lists it with whatever else is unreadable.
+            with suppress(UnreadableScan):
+                for scan in self.read_label(case):
+                    # Not by `unique` of the rounded volume: that would copy all of it once more.
+                    found |= {round(v) for v in np.unique(scan.pixels).tolist() if np.isfinite(v)}
         return sorted(value for value in found if 0 < value <= LARGEST)
 
     def _listed(self) -> list[Case]:
