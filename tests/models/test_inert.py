@@ -133,6 +133,12 @@ def test_a_pickle_that_torch_did_not_save_is_told(tmp_path: Path) -> None:
         read(pickle.dumps({"weight": [1, 2]}), tmp_path)
 
 
+def test_a_place_beyond_all_memory_is_damage(tmp_path: Path) -> None:
+    beyond = b"\x80\x02" + b"K\x01" + b"r\xff\xff\xff\xff" + b"."
+    with pytest.raises(pickle.UnpicklingError, match="it asks for more memory than there is"):
+        read(beyond, tmp_path)
+
+
 @cache
 def weight(zipped: bool) -> bytes:
     """Saved once: the older format names storages by their addresses, of as many digits."""

@@ -44,7 +44,16 @@ def read_inert(path: Path) -> Any:
 
     Raises:
         ForbiddenError: It asks for something that is on neither list.
+        pickle.UnpicklingError: It is damaged, or torch did not save it.
     """
+    try:
+        return _read(path)
+    except MemoryError:
+        # Where a number is damaged, a place in the memo may be asked for that no memory reaches.
+        raise pickle.UnpicklingError("it asks for more memory than there is") from None
+
+
+def _read(path: Path) -> Any:
     with path.open("rb") as file:
         # torch saves archives since 1.6; a stream of pickles before, and where it is asked to.
         if zipfile.is_zipfile(file):

@@ -178,8 +178,9 @@ class TestTuning:
             assert cell is not None
             assert cell.weight is None
 
-    def test_leaves_a_term_off_that_a_variant_switched_off(self) -> None:
-        found = grid(variants={"bare": {"method.weights.geometry": 0}}, tune=3)
+    def test_leaves_terms_off_that_a_variant_switched_off(self) -> None:
+        bare = {"method.weights.geometry": 0, "method.weights.logits": 0}
+        found = grid(variants={"bare": bare}, tune=3)
         assert found.entries["bare"].weights == ()
 
     @given(st.floats(1e-3, 1e3), st.integers(1, 9))

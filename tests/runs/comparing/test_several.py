@@ -148,7 +148,7 @@ class TestTransfer:
 
     def test_sets_are_columns_and_what_no_network_fits_is_left_open(self, started: Path) -> None:
         said = (started / "comparison.md").read_text()
-        assert "|  | parameters | covid | knee | mean |" in said
+        assert "|  | parameters | compression | covid | knee | mean |" in said
         line = next(line for line in said.split("\n") if line.startswith("| STL |"))
         assert line.endswith(f"{UNDEFINED} | {UNDEFINED} |")
         assert "| MTL |" in said
