@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from medistill.errors import Advice, UserError
 from medistill.losses.supervised import cross_entropy
-from medistill.methods import hint
+from medistill.methods import _words
 from medistill.methods.hint import Hint
 from tests.tiny import Telling, tiny_batch, tiny_student, tiny_teacher
 
@@ -88,7 +88,7 @@ def test_a_teacher_of_vectors_is_refused_in_one_line() -> None:
 
 
 def test_a_regressor_heavier_than_students_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hint, "HEAVY", 100)
+    monkeypatch.setattr(_words, "HEAVY", 100)
     with pytest.warns(Advice, match=r"hint: its regressor has 0\.0 M weights .* of stage 3"):
         taught(2, 3, stage=3)
     taught(6, 3, stage=3)

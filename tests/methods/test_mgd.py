@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from medistill.errors import Advice
-from medistill.methods import mgd
+from medistill.methods import _words
 from medistill.methods.mgd import Mgd
 from medistill.models.networks import Student
 from medistill.models.teachers import Frozen
@@ -80,7 +80,7 @@ def test_the_generator_is_as_published_or_as_thin_as_asked() -> None:
 
 
 def test_a_generator_heavier_than_students_are_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mgd, "HEAVY", 1000)
+    monkeypatch.setattr(_words, "HEAVY", 1000)
     with pytest.warns(Advice, match=r"mgd: its generator has 0\.0 M weights .* 8 channels"):
         Mgd(tiny_student(), tiny_teacher(width=8))
     Mgd(tiny_student(), tiny_teacher(width=8), width=2)

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 import medistill.methods.semckd as module
 from medistill.errors import Advice, UserError
+from medistill.methods import _words
 from medistill.methods.semckd import Semckd
 from medistill.models.networks import Encoder, Student
 from tests.tiny import CLASSES, Telling, TinyBackbone, tiny_batch, tiny_student
@@ -102,6 +103,6 @@ def test_a_projection_has_twice_the_teachers_channels_inside_up_to_a_limit(
 
 
 def test_heavy_projections_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HEAVY", 1000)
+    monkeypatch.setattr(_words, "HEAVY", 1000)
     with pytest.warns(Advice, match=r"semckd: its projections have 0\.0 M weights, as published"):
         taught()

@@ -101,5 +101,5 @@ def test_an_empty_validation_split_is_refused(phantoms: Phantoms) -> None:
 
 def test_what_one_task_deploys_bears_the_name_of_its_root(phantoms: Phantoms) -> None:
     datasets = validation(phantoms, phantoms.brain).datasets
-    assert list(by_task(StudentAlone(tiny_student()), datasets)) == ["it"]
-    assert not by_task(features(datasets[0]), datasets)
+    assert list(by_task(StudentAlone(tiny_student()).deploy(), datasets)) == ["it"]
+    assert not by_task(features(datasets[0]).deploy(), datasets)

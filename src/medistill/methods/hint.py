@@ -12,7 +12,7 @@ from medistill.losses.precision import at_least_float32
 from medistill.losses.supervised import cross_entropy
 from medistill.methods._maps import Shape, required_maps
 from medistill.methods._settings import Weight
-from medistill.methods._words import HEAVY, advise
+from medistill.methods._words import advise_if_heavy
 from medistill.methods.base import Method
 from medistill.models.networks import Student
 from medistill.models.scales import STAGES, at_one_size, paired
@@ -52,7 +52,13 @@ class Hint(Method):
         self.labels = labels
         self.imitation = imitation
         self.regress = _regressor(*pairs[self.place])
-        self._tell_weights(stage)
+        advise_if_heavy(
+            self,
+            "regressor has",
+            self.regress,
+            f" between the maps of stage {stage}; a later method.stage, whose maps are nearer in "
+            "size, has fewer.",
+        )
 
     @classmethod
     def finest(
@@ -81,15 +87,6 @@ class Hint(Method):
     def deploy(self) -> dict[str, nn.Module]:
         """The student as it is."""
         return {"all": self.student}
-
-    def _tell_weights(self, stage: int) -> None:
-        weights = sum(parameter.numel() for parameter in self.regress.parameters())
-        if weights > HEAVY:
-            advise(
-                self,
-                f"its regressor has {weights / 1e6:.1f} M weights between the maps of stage "
-                f"{stage}; a later method.stage, whose maps are nearer in size, has fewer.",
-            )
 
 
 def _place(stage: int, count: int) -> int:

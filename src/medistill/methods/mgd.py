@@ -12,7 +12,7 @@ from medistill.losses.precision import at_least_float32
 from medistill.losses.supervised import cross_entropy
 from medistill.methods._maps import required_maps
 from medistill.methods._settings import Share, Weight
-from medistill.methods._words import HEAVY, advise
+from medistill.methods._words import advise_if_heavy
 from medistill.methods.base import Method
 from medistill.models.networks import Student
 from medistill.models.reprogramming import CONVOLUTIONS
@@ -67,7 +67,13 @@ class Mgd(Method):
             nn.ReLU(),
             convolution(inner, channels, 3, padding=1),
         )
-        self._tell_weights(channels)
+        advise_if_heavy(
+            self,
+            "generator has",
+            self.generate,
+            f" for the teacher's {channels} channels; method.width 256 leaves "
+            f"{18 * 256 * channels / 1e6:.1f} M.",
+        )
 
     def losses(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Cross-entropy against the labels, and the error of the generated map."""
@@ -86,15 +92,6 @@ class Mgd(Method):
     def deploy(self) -> dict[str, nn.Module]:
         """The student as it is."""
         return {"all": self.student}
-
-    def _tell_weights(self, channels: int) -> None:
-        weights = sum(parameter.numel() for parameter in self.generate.parameters())
-        if weights > HEAVY:
-            advise(
-                self,
-                f"its generator has {weights / 1e6:.1f} M weights for the teacher's {channels} "
-                f"channels; method.width 256 leaves {18 * 256 * channels / 1e6:.1f} M.",
-            )
 
 
 def _resized(maps: Tensor, space: torch.Size) -> Tensor:

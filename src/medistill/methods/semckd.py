@@ -16,7 +16,7 @@ from medistill.losses.precision import at_least_float32, without_autocast
 from medistill.losses.supervised import cross_entropy
 from medistill.methods._maps import required_maps
 from medistill.methods._settings import Weight
-from medistill.methods._words import HEAVY, advise
+from medistill.methods._words import advise_if_heavy
 from medistill.methods.base import Method
 from medistill.models.networks import Student
 from medistill.models.scales import at_one_size, stages
@@ -73,7 +73,12 @@ class Semckd(Method):
         self.keys = nn.ModuleList(_embedding(batch_size) for _ in offered)
         pairs = product(own, offered)
         self.projections = nn.ModuleList(_projection(*pair, hidden) for pair in pairs)
-        self._tell_weights()
+        advise_if_heavy(
+            self,
+            "projections have",
+            self.projections,
+            f", as published; method.hidden bounds their width: {THINNER}, for instance.",
+        )
 
     @classmethod
     def finest(
@@ -96,15 +101,6 @@ class Semckd(Method):
     def deploy(self) -> dict[str, nn.Module]:
         """The student as it is."""
         return {"all": self.student}
-
-    def _tell_weights(self) -> None:
-        weights = sum(parameter.numel() for parameter in self.projections.parameters())
-        if weights > HEAVY:
-            advise(
-                self,
-                f"its projections have {weights / 1e6:.1f} M weights, as published; method.hidden "
-                f"bounds their width: {THINNER}, for instance.",
-            )
 
     def _attention(
         self, ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]

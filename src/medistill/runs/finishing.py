@@ -42,24 +42,31 @@ def finish(job: Job, *, earlier: float = 0.0) -> None:
         earlier: Seconds that attempts before this one took.
     """
     job.method.load_state_dict(load_checkpoint(job.run.best).method)
-    networks = _students(job)
+    deployed = job.method.deploy()
+    networks = _students(deployed, job)
     if networks:
         # All is judged where it was trained; deploying brings networks, and what they share, to
         # the CPU.
         found, unified = _judge(job, networks), _unified(job, networks)
         _judge_teacher(job)
-        _ship(job, networks, found)
+        # Beside experts lies the backbone that they share: what starts elsewhere starts from that.
+        one_network = SHARED not in deployed and _share_encoder(networks.values())
+        # First, for what experts cost unfolded is counted on it.
+        _deploy_features(job, {name: deployed[name] for name in deployed if name == SHARED})
+        _ship(job, networks, found, one_network=one_network)
         _write_measured(job, found, unified)
     else:
-        _deploy_features(job, job.method.deploy())
+        _deploy_features(job, deployed)
     conclude(job.run, job.console, seconds=earlier + time.time() - job.started)
 
 
-def _students(job: Job) -> dict[str, Student]:
+def _students(deployed: Mapping[str, nn.Module], job: Job) -> dict[str, Student]:
     """What is deployed, by task; none for a training without labels."""
-    networks = by_task(job.method, [one.dataset for one in job.opened])
-    assert all(isinstance(network, Student) for network in networks.values())
-    return {name: network for name, network in networks.items() if isinstance(network, Student)}
+    students = {}
+    for name, network in by_task(deployed, [one.dataset for one in job.opened]).items():
+        assert isinstance(network, Student), "a task deploys a network with its head"
+        students[name] = network
+    return students
 
 
 def _judge(job: Job, networks: Mapping[str, Student]) -> dict[str, Judged]:
@@ -71,20 +78,19 @@ def _judge(job: Job, networks: Mapping[str, Student]) -> dict[str, Judged]:
     }
 
 
-def _ship(job: Job, networks: Mapping[str, Student], found: Mapping[str, Judged]) -> None:
-    """Deploy each network with all that was measured of it."""
+def _ship(
+    job: Job, networks: Mapping[str, Student], found: Mapping[str, Judged], *, one_network: bool
+) -> None:
+    """Deploy each network with all that was measured of it; `one_network` serves any start."""
     by_name = {one.dataset.task.name: one for one in job.opened}
     regions = {name: by_name[name].dataset.task.region for name in networks}
-    # Beside experts lies the backbone that they share: what starts elsewhere starts from that.
-    shared = SHARED not in job.method.deploy() and _share_encoder(networks.values())
-    extra = {**_provenance(job), "shared_encoder": shared}
+    extra = {**_provenance(job), "shared_encoder": one_network}
     for name, network in networks.items():
         one = by_name[name]
         alike = [other for label, other in networks.items() if regions[label] == regions[name]]
         region = regions[name] if _share_encoder(alike) else None
         config = deploy(network, found[name], one, job.run, {**extra, "region": region})
         job.console.say(f"{name}: {export_task(job.run, config, network, one)}")
-    _deploy_features(job, [SHARED])
     encoder = job.foundation.encoder if job.foundation else None
     save_costs(next(iter(networks.values())), encoder, job.recipe.data.size, job.run)
 
@@ -141,20 +147,15 @@ def _judge_teacher(job: Job) -> None:
     write_metrics(job.run.teacher_metrics, merge([(one.dataset.task.name, metrics)]))
 
 
-def _deploy_features(job: Job, names: Iterable[str]) -> None:
+def _deploy_features(job: Job, deployed: Mapping[str, nn.Module]) -> None:
     """Write networks without classes: the starts of other students.
 
     They are all that remains of a training without labels, and the backbone that experts share.
     """
-    deployed = job.method.deploy()
-    for name in names:
-        if name in deployed:
-            network = deployed[name]
-            assert isinstance(network, Student)
-            config = {
-                "task": name, "classes": [], "size": job.recipe.data.size, **_provenance(job),
-            }  # fmt: skip
-            save_deployed(network.cpu().eval(), job.run.deployed(name).path, config)
+    for name, network in deployed.items():
+        assert isinstance(network, Student)
+        config = {"task": name, "classes": [], "size": job.recipe.data.size, **_provenance(job)}
+        save_deployed(network.cpu().eval(), job.run.deployed(name).path, config)
 
 
 def _provenance(job: Job) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Validation:
         Raises:
             UserError: There is nothing to compare them by.
         """
-        networks = by_task(method, self.datasets)
+        networks = by_task(method.deploy(), self.datasets)
         empty = [d.task.name for d in self.datasets if not len(d.splits["validation"])]
         if empty if networks else len(empty) == len(self.datasets):
             raise UserError(
@@ -104,7 +104,7 @@ class Validation:
         return replace(found, merit=progress) if criterion == LAST else found
 
     def _judged(self, method: Method, metric: str) -> Verdict:
-        networks = by_task(method, self.datasets)
+        networks = by_task(method.deploy(), self.datasets)
         found = {name: judge(self._table(name, n), draws=0) for name, n in networks.items()}
         chosen_by = SHOWN[0] if metric == LAST else metric
         merits = [merit(estimates, chosen_by) for estimates in found.values()]
@@ -147,13 +147,12 @@ class Validation:
         return total / seen
 
 
-def by_task(method: Method, datasets: Sequence[Dataset]) -> Mapping[str, nn.Module]:
+def by_task(deployed: Mapping[str, nn.Module], datasets: Sequence[Dataset]) -> dict[str, nn.Module]:
     """What a method deploys, by the names of the recipe's roots; only what can be judged."""
-    networks = method.deploy()
-    if "all" in networks:
-        return {datasets[0].task.name: networks["all"]}
+    if "all" in deployed:
+        return {datasets[0].task.name: deployed["all"]}
     labelled = [d.task.name for d in datasets if d.task.kind != "unlabelled"]
-    return {name: networks[name] for name in labelled if name in networks}
+    return {name: deployed[name] for name in labelled if name in deployed}
 
 
 def _faultless(dataset: Dataset) -> PredictionTable:

@@ -73,7 +73,7 @@ class ImageBench(Bench[Opened]):
                 teacher=teacher,
                 tasks=[one.task for one in datasets],
             )
-        if len(by_task(method, datasets)) < len(datasets):
+        if len(by_task(method.deploy(), datasets)) < len(datasets):
             raise UserError(f"{entry.method} trains nothing that could be judged.")
 
     def _student(self, recipe: Recipe) -> Student:
