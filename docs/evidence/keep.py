@@ -31,11 +31,12 @@ def main() -> None:
 
 
 def called(run: Path, name: str, *, alone: bool) -> str:
-    """`<name>-<data>-<entrant>-<seed>`, or the name itself for a run that stands alone."""
+    """`<name>-<data>[@<percent>]-<entrant>-<seed>`, or the name itself for a run that stands alone."""
     if alone:
         return name
-    parts = run.name.split("--")
-    return f"{name}-{parts[0]}-{parts[-2]}-{parts[-1].removeprefix('seed')}"
+    data, *between, entrant, seed = run.name.split("--")
+    share = "".join(f"@{part.removesuffix('%')}" for part in between if part.endswith("%"))
+    return f"{name}-{data}{share}-{entrant}-{seed.removeprefix('seed')}"
 
 
 if __name__ == "__main__":
