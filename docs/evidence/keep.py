@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def called(run: Path, name: str, *, alone: bool) -> str:
-    """`<name>-<data>[@<percent>]-<entrant>-<seed>`, or the name itself for a run that stands alone."""
+    """`<name>-<data>[@<percent>]-<entrant>-<seed>`; of a run that stands alone, the name."""
     if alone:
         return name
     data, *between, entrant, seed = run.name.split("--")
