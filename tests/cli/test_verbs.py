@@ -122,12 +122,11 @@ def test_export_writes_another_file_and_compares_it_with_torch(
     assert read_json(copy / "parity.json")["breast"]["largest"] < 1e-4
 
 
-@pytest.mark.parametrize("model", ["run", "file"])
-def test_predict_takes_a_run_or_a_file_and_files_or_folders(
+@pytest.mark.parametrize("model", [".", "deployed/breast", "deployed/breast/model.onnx"])
+def test_predict_takes_a_run_or_what_it_deployed_and_files_or_folders(
     finished: Finished, phantoms: Phantoms, tmp_path: Path, model: str
 ) -> None:
-    onnx = finished.path / "deployed" / "breast" / "model.onnx"
-    named, image = finished.path if model == "run" else onnx, phantoms.flat / "0000.png"
+    named, image = finished.path / model, phantoms.flat / "0000.png"
     table = tmp_path / "new.csv"
     assert run(["predict", str(named), str(image), str(phantoms.chest), "--out", str(table)]) == 0
     found = rows(table)

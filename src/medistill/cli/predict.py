@@ -7,7 +7,12 @@ import typer
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder of a run.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="An exported .onnx file, or the folder of a run or of one of its deployed networks."
+        ),
+    ],
     images: Annotated[
         list[Path],
         typer.Argument(help="Images, scans (NIfTI, folders of DICOM series), or folders of them."),

@@ -7,7 +7,7 @@ from medistill.errors import UserError
 from medistill.export.overlay import Overlays
 from medistill.export.runtime import Model, find_images, predict_files
 from medistill.export.session import is_segmentation, open_session
-from medistill.results import RunFolder
+from medistill.results import DeployedFolder, RunFolder
 from medistill.runs.console import Console
 from medistill.scans import Modality
 
@@ -87,9 +87,12 @@ def _overlays(model: Model, table: Path) -> Overlays:
 
 
 def _file(model: Path) -> Path:
-    """The exported file of a run, or the file itself."""
+    """The exported file of a run or of one of its deployed networks, or the file itself."""
     if not model.is_dir():
         return model
+    own = DeployedFolder(model).onnx
+    if own.exists():
+        return own
     run = RunFolder(model)
     files = [run.deployed(task).onnx for task in run.tasks() if run.deployed(task).onnx.exists()]
     if len(files) != 1:
