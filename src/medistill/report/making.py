@@ -204,7 +204,8 @@ def _counts(counts: Mapping[str, Mapping[str, int]], cases: Mapping[str, int] | 
     told = (
         "Images by class and split." if cases is None else "Cases that show each class, by split."
     )
-    return Table(["class", *counts, "all"], rows, told)
+    splits = [split.replace("_", " ") for split in counts]
+    return Table(["class", *splits, "all"], rows, told)
 
 
 def _classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -95,8 +95,9 @@ class TestTable:
         assert found.text.count(EVIL) >= 2
 
     def test_images_of_each_split_are_counted_below_the_figure(self) -> None:
-        text = shown(account(accounts.standing(images={"train": 4250, "test": 203}))).text
-        assert "Images: 4,250 train, 203 test." in text
+        images = {"train": 4250, "test": 203, "left_out": 90}
+        text = shown(account(accounts.standing(images=images))).text
+        assert "Images: 4,250 train, 203 test, 90 left out." in text
 
 
 class TestRanking:
