@@ -10,7 +10,7 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            help="An exported .onnx file, or the folder of a run or of one of its deployed networks."
+            help="An exported .onnx file, or the folder of a run or of a network that it deployed."
         ),
     ],
     images: Annotated[
