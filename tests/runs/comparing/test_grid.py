@@ -120,6 +120,17 @@ class TestVariants:
         assert recipe.student.name == "timm/test_resnet"
         assert (recipe.student.weights, recipe.student.mean) == ("random", 0.5)
 
+    def test_that_train_a_foundation_model_of_a_run_begin_with_its_weights(self) -> None:
+        recipe = validate({
+            **BASE, "teacher": {"name": "run:runs/vit", "grid": 1},
+            "compare": {"methods": ["rd"], "variants": THEN, "seeds": [0]},
+        })  # fmt: skip
+        found = grid_of(recipe, OUT)
+        (tuned,) = [cell for cell in wanted(found, {}) if cell.entry == "tuned"]
+        student = found.recipe(tuned).student
+        assert student.name == "run:runs/vit"
+        assert student.weights == "random"  # as every student's of a run
+
     def test_train_it_under_its_own_terms_and_shown_what_it_was_shown(self) -> None:
         section = {**BASE["teacher"], "licence": "CC-BY-NC-4.0", "stretch": True}
         found = grid(variants=THEN, teachers={"a": section})

@@ -298,7 +298,8 @@ def _origin(entry: Entry, block: Block, seed: int) -> Document:
 
 def _network(foundation: Document) -> Document:
     """The part of a teacher's section that a student's has too."""
-    return {key: foundation[key] for key in OF_A_NETWORK if key in foundation}
+    # A run brings its own weights, and a student's cannot be said to be none.
+    return {key: foundation[key] for key in OF_A_NETWORK if foundation.get(key) is not None}
 
 
 def _kept(teacher: Document | None) -> Document:
