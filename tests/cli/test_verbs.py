@@ -135,6 +135,13 @@ def test_predict_takes_a_run_or_what_it_deployed_and_files_or_folders(
     assert sum(shares) == pytest.approx(1, abs=1e-5)
 
 
+def test_predict_says_what_a_folder_without_an_exported_network_lacks(
+    phantoms: Phantoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["predict", str(tmp_path), str(phantoms.flat)]) == 2
+    assert "holds no exported network" in capsys.readouterr().err
+
+
 def test_predict_goes_on_past_a_file_that_cannot_be_read(
     finished: Finished, phantoms: Phantoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

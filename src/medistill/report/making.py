@@ -204,8 +204,7 @@ def _counts(counts: Mapping[str, Mapping[str, int]], cases: Mapping[str, int] | 
     told = (
         "Images by class and split." if cases is None else "Cases that show each class, by split."
     )
-    splits = [split.replace("_", " ") for split in counts]
-    return Table(["class", *splits, "all"], rows, told)
+    return Table(["class", *map(spoken, counts), "all"], rows, told)
 
 
 def _classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -183,7 +183,7 @@ def network(name: str) -> str:
 
 
 def spoken(name: str) -> str:
-    """The name of a method or loss term, in words."""
+    """The name of a method, loss term or split, in words."""
     return name.replace("_", " ")
 
 

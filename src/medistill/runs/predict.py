@@ -95,7 +95,12 @@ def _file(model: Path) -> Path:
         return own
     run = RunFolder(model)
     files = [run.deployed(task).onnx for task in run.tasks() if run.deployed(task).onnx.exists()]
-    if len(files) != 1:
-        found = ", ".join(map(str, files)) or "none"
+    if not files:
+        raise UserError(
+            f"{model} holds no exported network. Name an .onnx file, or the folder of a run that "
+            "`medistill export` went through."
+        )
+    if len(files) > 1:
+        found = ", ".join(map(str, files))
         raise UserError(f"{model} has {len(files)} exported files; name one: {found}.")
     return files[0]

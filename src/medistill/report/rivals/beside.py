@@ -15,6 +15,7 @@ from medistill.report.wording import (
     interval_of,
     listed,
     metric,
+    spoken,
 )
 from medistill.results import Estimate
 from medistill.spreads import Spread
@@ -27,9 +28,7 @@ OTHERS = {
 
 def standing(account: Account, one: Standing) -> Html:
     """A block's figure and its table: who is ahead of whom, and whether that is noise."""
-    counts = ", ".join(
-        f"{count:,} {split.replace('_', ' ')}" for split, count in one.images.items()
-    )
+    counts = ", ".join(f"{count:,} {spoken(split)}" for split, count in one.images.items())
     caption = (
         "A dot is the mean over the seeds, the thin line its 95 % interval, the thick one the "
         f"deviation of the seeds. {account.samples.capitalize()}: {counts}."
